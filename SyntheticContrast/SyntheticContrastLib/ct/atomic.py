@@ -1,0 +1,93 @@
+"""Write under a private temporary name, rename when whole: nothing half-written ever has the final name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    The temporary name ends as `path` does, for writers that go by the extension. An existing file is replaced.
+    Missing parent folders are made, and removed again if the block fails.
+    """
+    path = Path(path)
+    with _parents(path):
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    With `overwrite`, a folder that is there already is moved aside, replaced, and only then deleted.
+
+    Raises:
+        InputError: `path` is a file, or a folder that is not empty, without `overwrite`.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or (not overwrite and any(path.iterdir()))):
+        raise InputError(f"{path.name} already exists: choose another output, or allow it to be overwritten")
+    with _parents(path):
+        temporary = Path(tempfile.mkdtemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            _replace_folder(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=path.parent))
+    old = aside / path.name
+    try:
+        path.rename(old)
+        new.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside)
+
+
+@contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the missing parent folders of `path`; remove them again if the block fails."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:  # innermost first
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    return mask

@@ -1,0 +1,165 @@
+"""Read one DICOM CT series: sort, check, decode, convert to HU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK
+from numpy.typing import NDArray
+
+from .check import check_angles, check_hu, check_positions, check_slice_count
+from .dicom_series import SliceHeader, find_series
+from .errors import InputError
+from .quiet import quiet_libraries
+from .volume import CTVolume, DicomSource, Grid, gather_hu
+
+NOT_MEASURED_HU = -1024  # padded voxels come out at this or lower
+
+_PIXEL_TAGS: list[Any] = [
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelData",
+]
+
+
+def read_dicom_folder(folder: Path, series_uids: Sequence[str] = (), allow_synthetic: bool = False) -> CTVolume:
+    """Read the one CT series in `folder`; see `find_series` for how it is chosen.
+
+    The stored grid is ITK's: I along the rows, J along the columns, K ascending along row x column.
+
+    Raises:
+        InputError: see `find_series` and the checks.
+    """
+    slices = find_series(folder, series_uids, allow_synthetic)
+    check_slice_count(len(slices))
+    _check_same_frame(slices)
+    slices, grid = _sort(slices)
+    hu = gather_hu(_slices_in_hu(slices), grid)
+    check_hu(hu)
+    source = DicomSource(
+        series_uid=slices[0].series_uid,
+        files=tuple(one.path for one in slices),
+        sop_instance_uids=tuple(one.sop_instance_uid for one in slices),
+    )
+    return CTVolume(hu, grid, source)
+
+
+def _check_same_frame(slices: Sequence[SliceHeader]) -> None:
+    first = slices[0]
+    for one in slices:
+        if one.is_colour:
+            raise InputError("the slices are colour images: give the CT in HU")
+        if one.is_8_bit:
+            raise InputError("the slices hold 8-bit values, which cannot be HU: give the original CT")
+        if one.rescale_type != "HU":
+            raise InputError(f"the rescale type is {one.rescale_type}, not HU: give a CT reconstructed in HU")
+        if one.shape != first.shape:
+            raise InputError(
+                f"slices of different size in one series ({first.shape[1]} x {first.shape[0]} and "
+                f"{one.shape[1]} x {one.shape[0]} pixels): separate them into series"
+            )
+        if not np.allclose(one.pixel_spacing, first.pixel_spacing, rtol=1e-3, atol=0):
+            raise InputError("slices of different pixel spacing in one series: separate them into series")
+        if not np.allclose(one.orientation, first.orientation, rtol=0, atol=1e-3):
+            raise InputError("slices of different orientation in one series: separate them into series")
+
+
+def _sort(slices: list[SliceHeader]) -> tuple[list[SliceHeader], Grid]:
+    """Sort along the slice normal and make the grid. Checks positions and angles."""
+    row, column = np.reshape(slices[0].orientation, (2, 3))
+    if abs(row @ column) > 1e-2 or not np.allclose([row @ row, column @ column], 1, atol=1e-2):
+        raise InputError("the slice orientation in the header is not two perpendicular unit vectors: export it again")
+    normal = np.cross(row, column)
+    normal /= np.linalg.norm(normal)
+    slices = sorted(slices, key=lambda one: float(np.dot(one.position, normal)))
+    positions = np.array([one.position for one in slices])
+    check_positions(positions, normal)
+
+    between_rows, between_columns = slices[0].pixel_spacing
+    affine = np.eye(4)
+    affine[:3, 0] = row * between_columns
+    affine[:3, 1] = column * between_rows
+    affine[:3, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
+    affine[:3, 3] = positions[0]
+    check_angles(affine)
+    rows, columns = slices[0].shape
+    return slices, Grid((columns, rows, len(slices)), affine)
+
+
+def _slices_in_hu(slices: Sequence[SliceHeader]) -> Iterator[NDArray]:
+    """Each slice (J, I) in HU: its own slope and intercept, padding at or below -1024."""
+    for number, one in enumerate(slices, 1):
+        try:
+            with quiet_libraries():
+                dataset = pydicom.dcmread(one.path, specific_tags=_PIXEL_TAGS)
+                hu = _to_hu(dataset, one.path)
+        except OSError as error:
+            raise InputError(f"cannot open {one.path.name}: {error.strerror or 'not readable'}") from error
+        except Exception as error:  # pydicom and GDCM raise many kinds on damaged data
+            raise InputError(
+                f"slice {number} of {len(slices)} ({one.path.name}) is truncated or damaged: copy or export it again"
+            ) from error
+        yield hu
+
+
+def _to_hu(dataset: Any, path: Path) -> NDArray[np.float64]:
+    slope = float(dataset.get("RescaleSlope", 1))
+    intercept = float(dataset.get("RescaleIntercept", 0))
+    if dataset.file_meta.TransferSyntaxUID.is_compressed and not _is_deflated(dataset):
+        stored = np.rint((_decode(dataset, path) - intercept) / slope)
+    else:
+        stored = _native(dataset)
+    hu = stored * slope + intercept
+    if dataset.get("PixelPaddingValue") is not None:
+        first = _as_stored(dataset["PixelPaddingValue"].value, dataset)
+        last = first
+        if dataset.get("PixelPaddingRangeLimit") is not None:
+            last = _as_stored(dataset["PixelPaddingRangeLimit"].value, dataset)
+        padded = (stored >= min(first, last)) & (stored <= max(first, last))
+        hu[padded] = np.minimum(hu[padded], NOT_MEASURED_HU)
+    return hu
+
+
+def _native(dataset: Any) -> NDArray:
+    """Uncompressed 16-bit pixels (rows, columns), only their stored bits, sign extended. ValueError if cut off."""
+    if dataset.BitsAllocated != 16:
+        raise ValueError("a CT slice has 16 bits allocated")
+    count = dataset.Rows * dataset.Columns
+    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    words = np.frombuffer(dataset.PixelData, f"{order}u2", count).astype(np.uint16)
+    return _sign_extended(words, dataset).reshape(dataset.Rows, dataset.Columns)
+
+
+def _decode(dataset: Any, path: Path) -> NDArray[np.float64]:
+    """Compressed pixels (rows, columns) through GDCM, which is in every Slicer; GDCM has applied the rescale."""
+    if "PixelData" not in dataset:
+        raise ValueError("pixel data cut off")
+    values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    return values.reshape(dataset.Rows, dataset.Columns).astype(np.float64)
+
+
+def _sign_extended(words: NDArray[np.uint16], dataset: Any) -> NDArray:
+    """Drop the bits above BitsStored (old files keep overlays there) and extend the sign of signed values."""
+    unused = 16 - int(dataset.BitsStored)
+    typed = words.view(np.int16) if dataset.PixelRepresentation == 1 else words
+    return (typed << unused) >> unused
+
+
+def _as_stored(value: int, dataset: Any) -> int:
+    """A padding tag as a stored value: some scanners write -2000 as the unsigned 63536."""
+    return int(_sign_extended(np.array([int(value) & 0xFFFF], np.uint16), dataset)[0])
+
+
+def _is_deflated(dataset: Any) -> bool:
+    return bool(dataset.file_meta.TransferSyntaxUID == pydicom.uid.DeflatedExplicitVRLittleEndian)

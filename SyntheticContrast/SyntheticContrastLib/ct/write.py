@@ -1,0 +1,55 @@
+"""Write an array on a volume's canonical axes back onto its stored grid, as NRRD or NIfTI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+
+from .atomic import atomic_file
+from .errors import InputError
+from .quiet import quiet_libraries
+from .volume import CTVolume, Grid
+
+_PIXEL_TYPES = (np.uint8, np.int16, np.float32)
+
+
+def write_image(path: str | Path, array_zyx: NDArray, volume: CTVolume, description: str = "") -> None:
+    """Write an array on exactly the stored size, spacing, origin and direction of `volume`.
+
+    path: .nrrd (compressed), .nii or .nii.gz; it appears only when whole, and replaces an existing file.
+    array_zyx: (Z, Y, X), uint8, int16 or float32, on the canonical axes.
+    description: one line for the file's header: "description" in NRRD, up to 79 characters of "descrip" in NIfTI, where
+        SimpleITK older than 2.4 leaves it out.
+
+    Raises:
+        InputError: another extension, or a sheared grid, which NIfTI readers do not agree on.
+        ValueError: another pixel type or shape.
+    """
+    path = Path(path)
+    nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+    if not nifti and path.suffix.lower() != ".nrrd":
+        raise InputError(f"cannot write {path.name}: the output is .nrrd, .nii or .nii.gz")
+    if nifti and _is_sheared(volume.grid):
+        raise InputError(f"cannot write {path.name}: NIfTI cannot hold this sheared grid; write NRRD or DICOM")
+    if array_zyx.dtype not in _PIXEL_TYPES:
+        raise ValueError(f"cannot write {array_zyx.dtype}: the array is uint8, int16 or float32")
+
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.to_stored(array_zyx)))
+    image.SetSpacing(volume.grid.spacing)
+    image.SetOrigin(volume.grid.origin)
+    image.SetDirection(volume.grid.direction.ravel().tolist())
+    if description:
+        image.SetMetaData("ITK_FileNotes" if nifti else "description", description[:79] if nifti else description)
+    with atomic_file(path) as temporary, quiet_libraries():
+        try:
+            SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise OSError(f"cannot write {path.name}: no space, or no permission") from error
+
+
+def _is_sheared(grid: Grid) -> bool:
+    cosines = grid.direction
+    return not np.allclose(cosines.T @ cosines, np.eye(3), rtol=0, atol=1e-4)
