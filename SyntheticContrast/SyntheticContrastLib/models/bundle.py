@@ -1,0 +1,227 @@
+"""A model bundle: one folder with `weights.safetensors` and the `card.json` that says what they are.
+
+No pickle is read from it, so a bundle from elsewhere cannot run code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from SyntheticContrastLib.ct.atomic import atomic_folder
+from SyntheticContrastLib.ct.errors import InputError
+
+if TYPE_CHECKING:
+    from SyntheticContrastLib.models.choi2021 import Generator
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "card.json"
+DEFAULT_MODEL = "SyntheticContrast-l1-demo"
+USER_MODELS_VARIABLE = "SYNTHETIC_CONTRAST_MODELS"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a bundle says of its weights.
+
+    Windows are (width, level) in HU. `architecture_arguments` rebuild the network, its norm included.
+    `training_data` holds one entry a source: name, number of patients, licence, attribution.
+    `figures` are measured ones only, each under a name that says on what.
+    """
+
+    name: str
+    description: str
+    architecture: str
+    architecture_arguments: dict[str, Any]
+    input_windows: tuple[tuple[float, float], ...]
+    output_window: tuple[float, float]
+    patch_depth: int
+    slice_order: str
+    recipe: str
+    training_data: tuple[dict[str, Any], ...]
+    figures: dict[str, Any]
+    intended_use: str
+    licence: str
+    weights_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose card is sound and whose weights have the hash that the card states."""
+
+    folder: Path
+    card: Card
+
+    def load_generator(self) -> Generator:
+        """The network in float32, in evaluation mode, on the CPU.
+
+        Raises:
+            InputError: when the weights do not fit the architecture of the card.
+        """
+        from safetensors.torch import load_file
+
+        card = self.card
+        network = _build(card.architecture, card.architecture_arguments, self.folder)
+        weights = load_file(self.folder / WEIGHTS_FILE)
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        if expected != found:
+            differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+            raise InputError(
+                f"model bundle {self.folder}: the weights are not those of {card.architecture} "
+                f"{card.architecture_arguments} ({len(differing)} tensors differ, first {differing[0]}); "
+                "use the bundle as it was published"
+            )
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        return network.eval()
+
+
+def write_bundle(folder: Path, network: Generator, card: Card, half: bool = True) -> Bundle:
+    """Write `network` and `card` as a bundle; the card gets the hash of the weights.
+
+    Args:
+        half: store float16, half the size. Measure on real windows that it costs less than 0.5 HU.
+
+    Raises:
+        InputError: when the folder exists or cannot be written.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    dtype = torch.float16 if half else torch.float32
+    with atomic_folder(folder) as temporary:
+        weights = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
+        save_file(weights, temporary / WEIGHTS_FILE)
+        card = dataclasses.replace(card, weights_sha256=_sha256(temporary / WEIGHTS_FILE))
+        (temporary / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+    return Bundle(Path(folder), card)
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and check the bundle in `folder`.
+
+    Raises:
+        InputError: for a missing file or field, another format version, an unknown architecture, a wrong hash.
+    """
+    folder = Path(folder)
+    card_file = folder / CARD_FILE
+    if not card_file.is_file():
+        raise InputError(f"{folder} is not a model bundle: it has no {CARD_FILE}")
+    try:
+        fields = json.loads(card_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model bundle {folder}: {CARD_FILE} cannot be read as JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"model bundle {folder}: {CARD_FILE} does not hold a JSON object")
+    version = fields.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"model bundle {folder}: format version {version}, this release reads {FORMAT_VERSION}; "
+            "get a bundle or an extension of the matching version"
+        )
+    names = {field.name for field in dataclasses.fields(Card)}
+    if missing := sorted(names - fields.keys()):
+        raise InputError(f"model bundle {folder}: {CARD_FILE} lacks {', '.join(missing)}")
+    card = _card_from(fields, names, folder)
+    weights_file = folder / WEIGHTS_FILE
+    if not weights_file.is_file():
+        raise InputError(f"model bundle {folder}: {WEIGHTS_FILE} is missing; get the bundle again")
+    if _sha256(weights_file) != card.weights_sha256:
+        raise InputError(
+            f"model bundle {folder}: {WEIGHTS_FILE} does not have the sha256 of its card: damaged or changed; "
+            "get the bundle again"
+        )
+    return Bundle(folder, card)
+
+
+def built_in_models_folder() -> Path:
+    return Path(__file__).resolve().parents[2] / "Resources" / "Models"
+
+
+def user_models_folder() -> Path:
+    """Where a user's own bundles lie: $SYNTHETIC_CONTRAST_MODELS, else the platform's folder for user data."""
+    if configured := os.environ.get(USER_MODELS_VARIABLE):
+        return Path(configured)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return base / "SyntheticContrast" / "Models"
+
+
+def discover() -> dict[str, Path]:
+    """Folders that hold a card, by folder name: the built-in ones, then the user's; a built-in name stays built-in."""
+    found: dict[str, Path] = {}
+    for parent in (built_in_models_folder(), user_models_folder()):
+        if parent.is_dir():
+            for folder in sorted(parent.iterdir()):
+                if (folder / CARD_FILE).is_file():
+                    found.setdefault(folder.name, folder)
+    return found
+
+
+def find_bundle(name_or_folder: str | Path | None = None) -> Bundle:
+    """The bundle of that name, else the one in that folder; without an argument the default model.
+
+    Raises:
+        InputError: when there is none, or `load_bundle` refuses it.
+    """
+    known = discover()
+    name = str(name_or_folder or DEFAULT_MODEL)
+    if name in known:
+        return load_bundle(known[name])
+    if Path(name).is_dir():
+        return load_bundle(name)
+    raise InputError(f"no model named {name} and no such folder; known models: {', '.join(known) or 'none'}")
+
+
+def _build(architecture: str, arguments: dict[str, Any], folder: Path) -> Generator:
+    builders = _architectures()
+    if architecture not in builders:
+        raise InputError(f"model bundle {folder}: unknown architecture {architecture}; known: {', '.join(builders)}")
+    try:
+        return builders[architecture](**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model bundle {folder}: {architecture} does not take {arguments}: {error}") from None
+
+
+def _architectures() -> dict[str, Callable[..., Generator]]:
+    from SyntheticContrastLib.models.choi2021 import Generator
+
+    return {"choi2021": Generator}
+
+
+def _card_from(fields: dict[str, Any], names: set[str], folder: Path) -> Card:
+    known = {name: fields[name] for name in names}
+    try:
+        known["input_windows"] = tuple((float(width), float(level)) for width, level in known["input_windows"])
+        width, level = known["output_window"]
+        known["output_window"] = (float(width), float(level))
+        known["patch_depth"] = int(known["patch_depth"])
+        known["training_data"] = tuple(dict(source) for source in known["training_data"])
+        known["architecture_arguments"] = dict(known["architecture_arguments"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model bundle {folder}: a field of {CARD_FILE} has the wrong form ({error})") from None
+    return Card(**known)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

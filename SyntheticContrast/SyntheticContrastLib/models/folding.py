@@ -1,0 +1,75 @@
+"""Exact folding of the Choi generator's decoder for inference.
+
+Nearest up-sampling by 2 followed by a stride-1 convolution equals smaller convolutions on the small grid, one for each
+phase (even or odd output along z, y and x). Along an axis, with "same" padding, 4 taps become
+
+    even output 2m:      w0 on m-1,   w1 + w2 on m,   w3 on m+1
+    odd output 2m+1:                  w0 + w1 on m,   w2 + w3 on m+1
+
+and 2 taps become w0 + w1 on m, and w0 on m with w1 on m+1. All phases are computed by one convolution with 3 (or 2)
+taps an axis, whose channels are then interleaved: the up-sampled tensor never exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from SyntheticContrastLib.models.choi2021 import Generator, UpBlock, UpConv3d
+
+
+def fold_axis(kernel: Tensor, axis: int) -> Tensor:
+    """Kernel of 4 (or 2) taps along `axis` to the pair of kernels, even and odd, of 3 (or 2) taps: (2, ...).
+
+    Raises:
+        ValueError: for another number of taps.
+    """
+    taps = kernel.unbind(axis)
+    none = torch.zeros_like(taps[0])
+    if len(taps) == 4:
+        even, odd = [taps[0], taps[1] + taps[2], taps[3]], [none, taps[0] + taps[1], taps[2] + taps[3]]
+    elif len(taps) == 2:
+        even, odd = [taps[0] + taps[1], none], [taps[0], taps[1]]
+    else:
+        raise ValueError(f"a kernel of {len(taps)} taps cannot be folded")
+    return torch.stack([torch.stack(even, axis), torch.stack(odd, axis)])
+
+
+class FoldedUpConv3d(nn.Module):
+    """The same function as an `UpConv3d`, for the chosen output channels (all by default)."""
+
+    def __init__(self, up: UpConv3d, channels: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.z_step = up.z_step
+        rows = list(range(up.conv.out_channels)) if channels is None else list(channels)
+        assert up.conv.bias is not None
+        kernel, bias = up.conv.weight.detach()[rows], up.conv.bias.detach()[rows]
+        # Each call puts its phase axis in front, so fold x, then y, then z: (z, y, x, out, in, taps).
+        phases = fold_axis(fold_axis(kernel, 4), 4)
+        phases = fold_axis(phases, 4) if self.z_step == 2 else phases.unsqueeze(0)
+        kernel = phases.flatten(0, 2).transpose(0, 1).flatten(0, 1)
+        self.weight = nn.Parameter(kernel.contiguous())
+        self.bias = nn.Parameter(bias.repeat_interleave(4 * self.z_step))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, Z, Y, X) to (N, channels, z_step Z, 2 Y, 2 X)."""
+        batch, _, depth, height, width = x.shape
+        phases = F.conv3d(F.pad(x, (1, 1, 1, 1, 0, self.z_step - 1)), self.weight, self.bias)
+        phases = phases.view(batch, -1, self.z_step, 2, 2, depth, height, width)
+        return phases.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, -1, self.z_step * depth, 2 * height, 2 * width)
+
+
+def fold(generator: Generator, channels: Sequence[int] = (0,)) -> Generator:
+    """Turn `generator`, in place, into the equal network for inference that gives only the output `channels`.
+
+    The default, channel 0, is the lung/bone window from which the paper takes the HU.
+    """
+    for block in generator.up:
+        assert isinstance(block, UpBlock) and isinstance(block.up, UpConv3d), "folded already"
+        block.up = FoldedUpConv3d(block.up)
+    assert isinstance(generator.out, UpConv3d)
+    generator.out = FoldedUpConv3d(generator.out, channels)
+    return generator.eval().requires_grad_(False)
