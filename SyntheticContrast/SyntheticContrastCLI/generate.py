@@ -1,0 +1,205 @@
+"""Make a synthetic contrast-enhanced CT (sCECT) from a non-contrast chest CT (NCCT): one, several, or a cohort.
+
+Examples:
+  generate.py --input ncct_dicom/ --output scect.nrrd --preview scect.png
+  generate.py --input a.nii.gz b.nii.gz --output results/ --format nifti
+  torchrun --nproc-per-node 8 generate.py --cases cases.csv --output results/
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.synthesis import tasks as planning
+from SyntheticContrastLib.synthesis.process import (
+    BAD_INPUT,
+    DONE,
+    INTERNAL_ERROR,
+    OUT_OF_MEMORY,
+    ArgumentParser,
+    explain,
+    run_entry,
+)
+from SyntheticContrastLib.synthesis.progress import Reporter
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog="generate.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", nargs="+", type=Path, metavar="PATH", help="DICOM folder, NRRD, NIfTI or MHA")
+    source.add_argument("--cases", type=Path, metavar="CSV", help="a cohort: cases.csv with columns case_id and ncct")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="file (.nrrd, .nii, .nii.gz) or folder; a folder for several inputs"
+    )
+    parser.add_argument(
+        "--series", nargs="+", default=[], metavar="UID", help="SeriesInstanceUID to take where several are"
+    )
+    parser.add_argument("--model", metavar="NAME_OR_FOLDER", help="model bundle (default: the one that ships)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument("--step", default=1, type=int, help="slices from one window to the next, 1 to 16 (default: 1)")
+    parser.add_argument("--uncertainty", type=Path, metavar="PATH", help="also write the SD of overlapping predictions")
+    parser.add_argument(
+        "--format", choices=["nrrd", "nifti", "dicom"], help="default: by the output's suffix, else nrrd"
+    )
+    parser.add_argument("--preview", type=Path, metavar="PNG", help="also write a picture; a folder for several inputs")
+    parser.add_argument("--progress", default="bar", choices=["bar", "json", "none"])
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    return parser.parse_args(arguments)
+
+
+def plan(args: argparse.Namespace) -> list[planning.Task]:
+    """The tasks of this process, every path checked."""
+    if args.cases:
+        from SyntheticContrastLib.ct.cases import read_cases
+
+        cases = [(case.case_id, case.ncct) for case in read_cases(args.cases)]
+        if without := [case for case, ncct in cases if ncct is None]:
+            raise InputError(f"{args.cases.name}: no ncct given for {', '.join(without[:5])}")
+        tasks = planning.cohort_tasks(cases, args.output, args.format, args.uncertainty, args.preview, keep_record=True)
+        return planning.own_share(tasks)
+    if len(args.input) == 1:
+        tasks = [planning.single_task(args.input[0], args.output, args.format, args.uncertainty, args.preview)]
+    else:
+        named = [(planning.case_name(path), path) for path in args.input]
+        tasks = planning.cohort_tasks(
+            named, args.output, args.format, args.uncertainty, args.preview, keep_record=False
+        )
+    for task in tasks:
+        planning.refuse_unusable(task)
+        if not args.overwrite:
+            planning.refuse_existing(task)
+    return planning.own_share(tasks)
+
+
+def run(args: argparse.Namespace, report: Reporter) -> int:
+    tasks = plan(args)
+    from SyntheticContrastLib.models.bundle import find_bundle
+
+    bundle = find_bundle(args.model)
+    if not 1 <= args.step <= bundle.card.patch_depth:
+        raise InputError(f"step {args.step} is out of range: use 1 to {bundle.card.patch_depth}")
+
+    # Imported here: PyTorch takes seconds, and bad arguments should not wait for it.
+    from SyntheticContrastLib.synthesis.convert import DISCLAIMER, Converter
+    from SyntheticContrastLib.synthesis.device import choose
+
+    compute = choose(args.device, args.precision)
+    converter = Converter(bundle, compute, args.step)
+    report.event(
+        "start",
+        f"Model {bundle.card.name} ({DISCLAIMER})\nComputing on {compute}",
+        cases=len(tasks),
+        model=bundle.card.name,
+        weights_sha256=bundle.card.weights_sha256,
+        device=compute.device,
+        device_reason=compute.device_reason,
+        precision=compute.precision,
+        precision_reason=compute.precision_reason,
+        step=args.step,
+    )
+    statuses = []
+    for number, task in enumerate(tasks, 1):
+        report.event("case", f"{task.case} ({number} of {len(tasks)})", case=task.case, number=number, cases=len(tasks))
+        try:
+            convert_one(task, converter, args, report)
+            statuses.append(DONE)
+        except Exception as error:
+            status, line = explain(error)
+            report.event("failed", case=task.case, status=status, message=line)
+            if not args.cases and len(tasks) == 1:
+                raise
+            print(f"generate.py: {task.case}: {line}", file=sys.stderr, flush=True)
+            statuses.append(status)
+    failed = len(statuses) - statuses.count(DONE)
+    if failed:
+        print(f"generate.py: {failed} of {len(tasks)} cases failed, the others are done", file=sys.stderr)
+    return next((status for status in (INTERNAL_ERROR, OUT_OF_MEMORY, BAD_INPUT) if status in statuses), DONE)
+
+
+def convert_one(task: planning.Task, converter, args: argparse.Namespace, report: Reporter) -> None:
+    from SyntheticContrastLib.analysis.change import format_table, tissue_changes
+    from SyntheticContrastLib.analysis.preview import write_preview
+    from SyntheticContrastLib.ct.dicom_write import check_series_folder
+    from SyntheticContrastLib.ct.read import read_ct
+    from SyntheticContrastLib.synthesis.convert import is_finished, write_result
+
+    started = time.monotonic()
+    planning.refuse_unusable(task)
+    volume = read_ct(task.ncct, args.series)
+    if task.format == "dicom":
+        check_series_folder(task.output, volume)
+    z, y, x = volume.hu.shape
+    spacing = [round(mm, 4) for mm in volume.spacing_zyx]
+    report.event(
+        "read",
+        f"  {z} slices of {y} x {x}, {spacing[0]:g} mm apart",
+        case=task.case,
+        shape_zyx=[z, y, x],
+        spacing_zyx=spacing,
+    )
+    if args.cases and not args.overwrite:
+        if is_finished(task, volume, converter):
+            report.event("skipped", f"  finished already: {task.output}", case=task.case, output=str(task.output))
+            return
+        planning.refuse_existing(task)
+    report.begin()
+    result = converter.convert(
+        volume,
+        uncertainty=task.uncertainty is not None,
+        on_progress=lambda done, total: report.progress(task.case, done, total),
+        on_fallback=lambda message: report.event("warning", f"\n  {message}", case=task.case, message=message),
+    )
+    write_result(
+        task,
+        volume,
+        result,
+        converter,
+        lambda path: write_preview(path, volume.hu, result.hu, volume.spacing_zyx, converter.bundle.card.name),
+        args.overwrite,
+    )
+    changes = tissue_changes(volume.hu, result.hu, volume.spacing_zyx)
+    seconds = time.monotonic() - started
+    written = [str(path) for path in (task.output, task.uncertainty, task.preview) if path]
+    report.event(
+        "written",
+        "\n".join([format_table(changes), *(f"  wrote {path}" for path in written), f"  in {seconds:.0f} s"]),
+        case=task.case,
+        output=str(task.output),
+        uncertainty=str(task.uncertainty) if task.uncertainty else None,
+        preview=str(task.preview) if task.preview else None,
+        seconds=round(seconds, 1),
+        changes=[vars(change) for change in changes],
+    )
+
+
+def main(arguments: list[str]) -> int:
+    report = Reporter("none")
+    try:
+        args = parse(arguments)
+        report = Reporter(args.progress)
+        status = run(args, report)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        status, line = explain(error)
+        report.event("end", status=status, message=line)
+        raise
+    report.event("end", status=status, message="done" if status == DONE else "some cases failed")
+    return status
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,1 @@
+"""What an sCECT is worth: what changed, similarity, CNR, chambers, agreement, figures and reports."""

@@ -1,0 +1,96 @@
+"""How a headless entry starts and ends: arguments, cancelling, exit status.
+
+The same under `python X.py`, `PythonSlicer X.py` and `Slicer --python-script X.py`, which by itself neither exits nor
+sets a status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from SyntheticContrastLib.ct.errors import InputError
+
+DONE, INTERNAL_ERROR, BAD_INPUT, CANCELLED, OUT_OF_MEMORY = 0, 1, 2, 3, 4
+
+
+class Cancelled(BaseException):
+    """SIGINT or SIGTERM came. Not an `Exception`, so that no handler of ordinary errors swallows it."""
+
+
+class OutOfMemoryError(Exception):
+    """The memory did not suffice, after every fallback."""
+
+
+_cancel_asked = False
+
+
+def check_cancelled() -> None:
+    """Raise `Cancelled` if a signal came whose exception was lost, as in a callback from C. For long loops."""
+    if _cancel_asked:
+        raise Cancelled
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def run_entry(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run `main(arguments)` and end the process: 0 done, 1 internal error, 2 bad input, 3 cancelled, 4 out of memory.
+
+    `main` returns a status, or raises `InputError`, `Cancelled`, `OutOfMemoryError`; an `OSError` counts as bad input.
+    Anything but success leaves one line on stderr, an internal error its traceback too.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _cancel)
+    try:
+        status = main(sys.argv[1:])
+    except SystemExit as leaving:  # argparse after --help
+        status = leaving.code if isinstance(leaving.code, int) else DONE
+    except BaseException as error:
+        status, line = explain(error)
+        if status == INTERNAL_ERROR:
+            traceback.print_exc()
+        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+    _end(status)
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Exit status and one line for a person."""
+    if isinstance(error, Cancelled | KeyboardInterrupt):
+        return CANCELLED, "cancelled"
+    if isinstance(error, OutOfMemoryError):
+        return OUT_OF_MEMORY, str(error)
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY, "out of memory: close other programs, or use a smaller CT"
+    if isinstance(error, InputError):
+        return BAD_INPUT, " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return BAD_INPUT, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return INTERNAL_ERROR, f"internal error, please report it: {type(error).__name__}: {error}"
+
+
+def _cancel(_signal: int, _frame: FrameType | None) -> None:
+    global _cancel_asked
+    if not _cancel_asked:  # a second signal must not interrupt the tidying up after the first
+        _cancel_asked = True
+        raise Cancelled
+
+
+def _end(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if hasattr(sys.modules.get("slicer"), "app"):  # the Slicer application would go on after sys.exit
+        os._exit(status)
+    sys.exit(status)

@@ -1,0 +1,71 @@
+"""Progress for a person (a bar), for a program (JSON lines), or not at all."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, Literal, TextIO
+
+ProgressKind = Literal["bar", "json", "none"]
+BAR_WIDTH = 30
+
+
+class Reporter:
+    """Tells what a run does. Events and their fields are the contract of `--progress json`; see the README.
+
+    "bar": lines for a person on stdout, a bar on stderr that redraws itself in a terminal and is a line every tenth
+    of the way elsewhere. "json": one JSON object a line on stdout. "none": nothing.
+    """
+
+    def __init__(self, kind: ProgressKind, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.kind = kind
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+        self._started = time.monotonic()
+        self._tenths = 0
+
+    def event(self, name: str, line: str = "", **fields: Any) -> None:
+        """An event with its `fields` for a program, and `line` for a person (nothing if empty)."""
+        if self.kind == "json":
+            print(json.dumps({"event": name, **fields}, ensure_ascii=False), file=self.out, flush=True)
+        elif self.kind == "bar" and line:
+            print(line, file=self.out, flush=True)
+
+    def begin(self) -> None:
+        """Slices are counted, and time is measured, from here."""
+        self._started = time.monotonic()
+        self._tenths = 0
+
+    def progress(self, case: str, done: int, total: int) -> None:
+        """`done` of the `total` slices of `case` are final."""
+        elapsed = time.monotonic() - self._started
+        left = elapsed * (total - done) / done if done else None
+        self.event(
+            "progress",
+            case=case,
+            slices_done=done,
+            slices_total=total,
+            seconds_elapsed=round(elapsed, 1),
+            seconds_left=None if left is None else round(left, 1),
+        )
+        if self.kind == "bar":
+            self._draw(done, total, elapsed, left)
+
+    def _draw(self, done: int, total: int, elapsed: float, left: float | None) -> None:
+        filled = BAR_WIDTH * done // total
+        ahead = f"{_clock(elapsed)} done" if done == total else f"{_clock(left)} left"
+        text = f"  [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}/{total} slices, {ahead}"
+        if self.err.isatty():
+            print(f"\r{text:<78}", end="\n" if done == total else "", file=self.err, flush=True)
+        elif 10 * done // total > self._tenths:
+            self._tenths = 10 * done // total
+            print(text, file=self.err, flush=True)
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,389 @@
+"""generate.py as a user meets it: one CT, several, a cohort; formats, refusals, progress, cancelling, memory."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SyntheticContrastLib.ct.phantom import thorax_phantom, write_phantom_series
+from SyntheticContrastLib.ct.read import read_ct
+from unit import entry
+from unit.entry import GENERATE
+
+SHAPE, SPACING = (18, 100, 120), (5.0, 2.0, 1.5)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return thorax_phantom(SHAPE, SPACING)
+
+
+@pytest.fixture(scope="module")
+def dicom_folder(phantom, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("input") / "chest"
+    write_phantom_series(folder, phantom.ncct, SPACING)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nrrd_files(phantom, tmp_path_factory):
+    """Two NRRD files on an oblique, flipped grid."""
+    folder = tmp_path_factory.mktemp("nrrd")
+    files = []
+    for name, offset in (("first", 0), ("second", 5)):
+        image = sitk.GetImageFromArray(phantom.ncct[::-1] + np.int16(offset))
+        image.SetSpacing((1.5, 2.0, 5.0))
+        image.SetOrigin((-90.0, -100.0, 7.5))
+        image.SetDirection(
+            (0.9992009587217894, -0.03996803834887158, 0, 0.03996803834887158, 0.9992009587217894, 0, 0, 0, 1)
+        )
+        files.append(folder / f"{name}.nrrd")
+        sitk.WriteImage(image, str(files[-1]), True)
+    return files
+
+
+@pytest.fixture
+def generate(capsys, tiny_bundle):
+    def call(*arguments):
+        return entry.call(GENERATE, ["--model", tiny_bundle.folder, "--device", "cpu", "--step", 8, *arguments], capsys)
+
+    return call
+
+
+def assert_same_grid(found, expected):
+    assert found.GetSize() == expected.GetSize()
+    for part in ("Spacing", "Origin", "Direction"):
+        np.testing.assert_allclose(getattr(found, f"Get{part}")(), getattr(expected, f"Get{part}")(), atol=1e-4)
+
+
+def events(outcome):
+    return [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii", ".nii.gz"])
+def test_one_file(generate, nrrd_files, tmp_path, suffix):
+    done = generate("--input", nrrd_files[0], "--output", tmp_path / f"out{suffix}")
+    assert done.status == 0, done.err
+    found = sitk.ReadImage(str(tmp_path / f"out{suffix}"))
+    assert_same_grid(found, sitk.ReadImage(str(nrrd_files[0])))
+    assert found.GetPixelID() == sitk.sitkInt16
+    values = sitk.GetArrayFromImage(found)
+    assert values.min() >= -1000 and values.max() <= 1000 and values.std() > 1
+    assert list(tmp_path.iterdir()) == [tmp_path / f"out{suffix}"]
+
+
+def test_formats_hold_the_same_values(generate, dicom_folder, tmp_path):
+    for format_ in ("nrrd", "nifti", "dicom"):
+        done = generate("--input", dicom_folder, "--output", tmp_path / format_, "--format", format_)
+        assert done.status == 0, done.err
+    nrrd = read_ct(tmp_path / "nrrd" / "chest_sCECT.nrrd")
+    nifti = read_ct(tmp_path / "nifti" / "chest_sCECT.nii.gz")
+    dicom = read_ct(tmp_path / "dicom", allow_synthetic=True)
+    source = read_ct(dicom_folder)
+    for volume in (nrrd, nifti, dicom):
+        assert np.array_equal(volume.hu, nrrd.hu)
+        assert volume.grid.matches(source.grid)
+
+
+def test_uncertainty_and_preview(generate, dicom_folder, tmp_path):
+    done = generate(
+        *("--input", dicom_folder, "--output", tmp_path / "o.nrrd"),
+        *("--uncertainty", tmp_path / "u.nrrd", "--preview", tmp_path / "p.png"),
+    )
+    assert done.status == 0, done.err
+    uncertainty = sitk.ReadImage(str(tmp_path / "u.nrrd"))
+    assert_same_grid(uncertainty, sitk.ReadImage(str(tmp_path / "o.nrrd")))
+    values = sitk.GetArrayFromImage(uncertainty)
+    assert values.dtype == np.float32 and values.min() == 0 and values.max() > 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_person_reads_what_was_done(generate, dicom_folder, tmp_path):
+    done = generate("--input", dicom_folder, "--output", tmp_path / "o.nrrd")
+    for text in (
+        "synthetic - not for diagnosis",
+        "cpu (as asked), fp32",
+        "soft tissue and blood",
+        str(tmp_path / "o.nrrd"),
+    ):
+        assert text in done.out
+    assert "18/18 slices" in done.err
+    assert "PHANTOM" not in done.out + done.err
+
+
+def test_json_progress_is_the_documented_protocol(generate, nrrd_files, tmp_path):
+    done = generate(
+        "--input", *nrrd_files, "--output", tmp_path, "--progress", "json", "--preview", tmp_path / "pictures"
+    )
+    assert done.status == 0 and done.err == ""
+    told = events(done)
+    assert [event["event"] for event in told if event["event"] != "progress"] == [
+        *("start", "case", "read", "written", "case", "read", "written", "end"),
+    ]
+    start = told[0]
+    assert start["cases"] == 2 and start["model"] == "tiny" and start["device"] == "cpu" and start["step"] == 8
+    assert start["device_reason"] and start["precision_reason"] and len(start["weights_sha256"]) == 64
+    progress = [event for event in told if event["event"] == "progress" and event["case"] == "first"]
+    assert progress[-1]["slices_done"] == progress[-1]["slices_total"] == 18
+    assert progress[-1]["seconds_left"] == 0
+    written = next(event for event in told if event["event"] == "written")
+    assert written["output"] == str(tmp_path / "first_sCECT.nrrd")
+    assert written["preview"] == str(tmp_path / "pictures" / "first_preview.png")
+    assert {"tissue", "volume_ml", "mean_before", "mean_after", "enhanced_share"} == set(written["changes"][0])
+    assert told[-1] == {"event": "end", "status": 0, "message": "done"}
+    assert next(event for event in told if event["event"] == "read")["shape_zyx"] == [18, 100, 120]
+
+
+def test_progress_none_is_silent(generate, nrrd_files, tmp_path):
+    done = generate("--input", nrrd_files[0], "--output", tmp_path / "o.nrrd", "--progress", "none")
+    assert done == entry.Outcome(0, "", "")
+
+
+def test_several_inputs_load_the_weights_once(generate, nrrd_files, tmp_path, monkeypatch):
+    from SyntheticContrastLib.models.bundle import Bundle
+
+    loads = []
+    load = Bundle.load_generator
+    monkeypatch.setattr(Bundle, "load_generator", lambda self: loads.append(1) or load(self))
+    assert generate("--input", *nrrd_files, "--output", tmp_path).status == 0
+    assert loads == [1]
+    first, second = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{n}_sCECT.nrrd"))) for n in ("first", "second")
+    )
+    assert not np.array_equal(first, second)
+
+
+REFUSED = {
+    "no arguments": ([], "--output"),
+    "unknown option": (["--input", "{nrrd}", "--output", "{out}", "--fast"], "--fast"),
+    "both input and cases": (["--input", "{nrrd}", "--cases", "{nrrd}", "--output", "{out}"], "not allowed with"),
+    "input missing": (["--input", "{dir}/none", "--output", "{out}"], "does not exist"),
+    "input empty folder": (["--input", "{dir}", "--output", "{out}"], "the folder is empty"),
+    "output is the input": (["--input", "{nrrd}", "--output", "{nrrd}", "--overwrite"], "is the input"),
+    "output exists": (["--input", "{nrrd}", "--output", "{existing}"], "exists already"),
+    "preview exists": (["--input", "{nrrd}", "--output", "{out}", "--preview", "{existing_png}"], "exists already"),
+    "output of another type": (["--input", "{nrrd}", "--output", "{dir}/o.mha"], "cannot write o.mha"),
+    "format against suffix": (["--input", "{nrrd}", "--output", "{out}", "--format", "nifti"], "is nrrd, not nifti"),
+    "unknown format": (["--input", "{nrrd}", "--output", "{out}", "--format", "jpeg"], "invalid choice"),
+    "preview is no png": (["--input", "{nrrd}", "--output", "{out}", "--preview", "{dir}/p.jpg"], "ends in .png"),
+    "uncertainty is a folder": (["--input", "{nrrd}", "--output", "{out}", "--uncertainty", "{dir}"], "ends in .nrrd"),
+    "two inputs, a file": (["--input", "{nrrd}", "{dicom}", "--output", "{out}"], "give a folder"),
+    "two inputs of one name": (["--input", "{nrrd}", "{nrrd}", "--output", "{dir}/o"], "both named first"),
+    "output below a file": (["--input", "{nrrd}", "--output", "{nrrd}/o.nrrd"], "is not a folder"),
+    "step out of range": (["--input", "{nrrd}", "--output", "{out}", "--step", "17"], "use 1 to 16"),
+    "step is no number": (["--input", "{nrrd}", "--output", "{out}", "--step", "x"], "invalid int"),
+    "unknown model": (["--input", "{nrrd}", "--output", "{out}", "--model", "best"], "no model named best"),
+    "unknown device": (["--input", "{nrrd}", "--output", "{out}", "--device", "tpu"], "unknown device tpu"),
+    "device that is not there": (["--input", "{nrrd}", "--output", "{out}", "--device", "cuda:99"], "cannot be used"),
+    "half precision on the CPU": (["--input", "{nrrd}", "--output", "{out}", "--precision", "fp16"], "needs a GPU"),
+    "cases file missing": (["--cases", "{dir}/none.csv", "--output", "{dir}"], "none.csv"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_are_one_line_and_change_nothing(generate, nrrd_files, dicom_folder, tmp_path, case):
+    arguments, message = REFUSED[case]
+    folder = tmp_path / "work"
+    folder.mkdir()
+    existing, existing_png = tmp_path / "existing.nrrd", tmp_path / "existing.png"
+    existing.write_text("kept")
+    existing_png.write_text("kept")
+    places = {
+        **{"nrrd": nrrd_files[0], "dicom": dicom_folder, "dir": folder, "out": folder / "o.nrrd"},
+        **{"existing": existing, "existing_png": existing_png},
+    }
+    before = nrrd_files[0].read_bytes()
+    done = generate(*(argument.format(**places) for argument in arguments))
+    assert done.status == 2, done.err
+    assert re.search(message, done.err), done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert list(folder.iterdir()) == []
+    assert existing.read_text() == existing_png.read_text() == "kept"
+    assert nrrd_files[0].read_bytes() == before
+
+
+def test_overwrite_replaces_a_series_but_never_a_folder_of_other_things(generate, dicom_folder, tmp_path):
+    output = tmp_path / "series"
+    arguments = ("--input", dicom_folder, "--output", output, "--format", "dicom")
+    assert generate(*arguments).status == 0
+    assert generate(*arguments).status == 2
+    first = {path.read_bytes()[:2000] for path in output.iterdir()}
+    assert generate(*arguments, "--overwrite").status == 0
+    assert {path.read_bytes()[:2000] for path in output.iterdir()}.isdisjoint(first)
+    (output / "notes.txt").write_text("mine")
+    done = generate(*arguments, "--overwrite")
+    assert done.status == 2 and "other things" in done.err
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+def write_cases(path, rows):
+    lines = ["case_id,ncct,cect,scect,heart_mask,chambers,first_slice,last_slice"]
+    path.write_text("\n".join(lines + [f"{case},{ncct},,,,,," for case, ncct in rows]) + "\n")
+    return path
+
+
+def test_cohort_goes_past_a_broken_case_and_skips_finished_ones(generate, nrrd_files, dicom_folder, tmp_path):
+    broken = tmp_path / "broken.nrrd"
+    broken.write_bytes(nrrd_files[0].read_bytes()[:5000])
+    cases = write_cases(tmp_path / "cases.csv", [("A", nrrd_files[0]), ("B", broken), ("C", dicom_folder)])
+    output = tmp_path / "out"
+    arguments = ("--cases", cases, "--output", output, "--progress", "json")
+    done = generate(*arguments)
+    assert done.status == 2
+    assert "B: broken.nrrd cannot be read" in done.err and "1 of 3 cases failed" in done.err
+    assert sorted(path.name for path in output.iterdir()) == [
+        *("A_sCECT.json", "A_sCECT.nrrd", "C_sCECT.json", "C_sCECT.nrrd"),
+    ]
+    record = json.loads((output / "A_sCECT.json").read_text())
+    assert record["note"] == "synthetic - not for diagnosis" and record["step"] == 8
+
+    broken.write_bytes(nrrd_files[1].read_bytes())
+    done = generate(*arguments)
+    assert done.status == 0
+    told = [(event["event"], event.get("case")) for event in events(done) if event["event"] in ("skipped", "written")]
+    assert told == [("skipped", "A"), ("written", "B"), ("skipped", "C")]
+
+
+def test_cohort_does_not_take_another_result_for_finished(generate, nrrd_files, tmp_path):
+    cases = write_cases(tmp_path / "cases.csv", [("A", nrrd_files[0])])
+    arguments = ("--cases", cases, "--output", tmp_path / "out", "--progress", "json")
+    assert generate(*arguments).status == 0
+    done = generate(*arguments, "--step", 4)
+    assert done.status == 2 and "exists already" in done.err
+    done = generate(*arguments, "--step", 4, "--overwrite")
+    assert [event["event"] for event in events(done)][-2:] == ["written", "end"]
+
+
+def test_processes_share_a_cohort(nrrd_files, dicom_folder, tiny_bundle, tmp_path):
+    rows = [("A", nrrd_files[0]), ("B", nrrd_files[1]), ("C", dicom_folder)]
+    cases = write_cases(tmp_path / "cases.csv", rows)
+    arguments = ["--cases", cases, "--output", tmp_path / "out", "--model", tiny_bundle.folder, "--step", 16]
+    children = [
+        subprocess.Popen(
+            entry.command(GENERATE, *arguments, "--progress", "json"),
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    written = []
+    for child in children:
+        out, _ = child.communicate(timeout=120)
+        assert child.returncode == 0
+        written.append([e["case"] for e in map(json.loads, out.splitlines()) if e["event"] == "written"])
+    assert written == [["A", "C"], ["B"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_cancel_ends_soon_with_status_3_and_leaves_nothing(tiny_bundle, tmp_path, number):
+    phantom = thorax_phantom((48, 256, 256), (5.0, 1.4, 1.4))
+    write_phantom_series(tmp_path / "in", phantom.ncct, phantom.spacing_zyx)
+    output = tmp_path / "out" / "deep" / "o.nrrd"
+    child = subprocess.Popen(
+        entry.command(
+            *(GENERATE, "--input", tmp_path / "in", "--output", output, "--model", tiny_bundle.folder),
+            *("--progress", "json", "--uncertainty", tmp_path / "out" / "u.nrrd"),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in child.stdout:
+        if json.loads(line)["event"] == "progress":
+            break
+    child.send_signal(number)
+    rest, err = child.communicate(timeout=30)
+    assert child.returncode == 3
+    assert err.strip() == "generate.py: cancelled"
+    assert json.loads(rest.splitlines()[-1]) == {"event": "end", "status": 3, "message": "cancelled"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_too_little_memory_ends_with_status_4(tiny_bundle, tmp_path):
+    """One window of 1408 x 1408 does not fit into what the process may still allocate."""
+    big = sitk.Image(1408, 1408, 16, sitk.sitkInt16) - 1000
+    big[700:900, 700:900, :] = 50
+    sitk.WriteImage(big, str(tmp_path / "big.nrrd"), True)
+    limited = """
+import resource, torch
+torch.ones(9)
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 900 * 2**20,) * 2)
+"""
+    output = tmp_path / "o.nrrd"
+    arguments = ("--input", tmp_path / "big.nrrd", "--output", output, "--model", tiny_bundle.folder)
+    done = entry.run_after(limited, GENERATE, *arguments)
+    assert done.status == 4, done.err
+    assert "out of memory" in done.err.strip().splitlines()[-1]
+    assert not output.exists() and leftovers(tmp_path) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(generate, nrrd_files, tmp_path):
+    """The limit on a file's size fails a write as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        done = generate("--input", nrrd_files[0], "--output", tmp_path / "o.nrrd", "--progress", "none")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert done.status == 2 and "cannot write" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_peak_memory_does_not_grow_with_the_slices(tiny_bundle, tmp_path):
+    """Of the whole process: 1,000 slices more cost little beyond their own input and output."""
+    tell_peak = """
+import atexit, resource
+atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+"""
+
+    def peak_mib(slices):
+        hu = np.full((slices, 128, 128), -1000, np.int16)
+        hu[:, 20:100, 20:100] = 40
+        path = tmp_path / f"{slices}.nrrd"
+        sitk.WriteImage(sitk.GetImageFromArray(hu), str(path))
+        output = tmp_path / f"{slices}_out.nrrd"
+        arguments = ("--input", path, "--output", output, "--model", tiny_bundle.folder, "--step", 16)
+        done = entry.run_after(tell_peak, GENERATE, *arguments, "--progress", "none")
+        assert done.status == 0, done.err
+        return int(done.out) / 1024
+
+    volume_mib = 1000 * 128 * 128 * 2 / 2**20
+    assert peak_mib(1016) - peak_mib(16) < 6 * volume_mib
+
+
+def test_ends_with_a_status_inside_the_slicer_application(tmp_path):
+    """`Slicer --python-script` goes on after sys.exit: with slicer.app there, the process is ended for good."""
+    in_slicer = """
+import atexit, types
+sys.modules["slicer"] = types.SimpleNamespace(app=object())
+atexit.register(lambda: print("went on after the script"))
+"""
+    done = entry.run_after(in_slicer, GENERATE, "--input", "/nowhere", "--output", tmp_path / "o.nrrd")
+    assert done.status == 2 and done.out == ""
+    assert len(done.err.splitlines()) == 1
+
+
+def test_internal_errors_end_with_status_1_and_a_traceback():
+    code = (
+        f"import sys; sys.path.insert(0, {str(GENERATE.parents[1])!r})\n"
+        "from SyntheticContrastLib.synthesis.process import run_entry\n"
+        "run_entry(lambda arguments: 1 // 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr.splitlines()[-1]

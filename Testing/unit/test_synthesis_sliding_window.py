@@ -1,0 +1,244 @@
+"""Sliding-window synthesis against a plain one that keeps everything, and at the edges of what it accepts."""
+
+import numpy as np
+import pytest
+import torch
+
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.window import to_windows
+from SyntheticContrastLib.synthesis import process, sliding_window
+from SyntheticContrastLib.synthesis.device import Compute
+from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise, window_starts
+from unit.tiny import WINDOWS
+
+CPU = Compute("cpu", "fp32", "", "")
+PATCH = Patch(16, WINDOWS, (2000.0, 0.0), 8, 8)
+
+
+class Identity(torch.nn.Module):
+    """Gives its first channel: the HU clipped to -1000..1000."""
+
+    def forward(self, x):
+        return x[:, :1]
+
+
+class DependsOnWindow(torch.nn.Module):
+    """Each slice's prediction depends on the whole window and on the slice's place in it."""
+
+    def forward(self, x):
+        places = torch.linspace(-0.2, 0.2, x.shape[2], device=x.device).view(1, 1, -1, 1, 1)
+        return torch.tanh(x[:, :1] + 0.5 * x[:, 1:2].mean(dim=(2, 3, 4), keepdim=True) + places)
+
+
+def random_hu(shape, seed=0):
+    return np.random.default_rng(seed).integers(-1000, 1000, shape).astype(np.int16)
+
+
+def plain_synthesis(hu, network, step):
+    """All windows' predictions kept; mean and SD of each slice."""
+    predictions = [[] for _ in hu]
+    for start in window_starts(len(hu), 16, step):
+        window = torch.from_numpy(to_windows(hu[start : start + 16], WINDOWS))[None]
+        for offset, values in enumerate(network(window)[0, 0].numpy()):
+            predictions[start + offset].append(1000.0 * values)
+    mean = np.stack([np.mean(p, axis=0) for p in predictions])
+    return np.rint(mean), np.stack([np.std(p, axis=0) for p in predictions])
+
+
+@pytest.mark.parametrize(("slices", "step"), [(16, 1), (17, 1), (40, 1), (40, 4), (41, 8), (43, 16), (45, 7)])
+def test_equals_the_plain_average(slices, step):
+    hu = random_hu((slices, 16, 24))
+    result = synthesise(hu, DependsOnWindow(), PATCH, CPU, step=step, uncertainty=True)
+    mean, deviation = plain_synthesis(hu, DependsOnWindow(), step)
+    assert np.abs(result.hu - mean).max() <= 1  # halves may round the other way
+    assert (result.hu == mean).mean() > 0.999
+    np.testing.assert_allclose(result.uncertainty, deviation, atol=0.01)
+    assert result.hu.dtype == np.int16 and result.uncertainty.dtype == np.float32
+
+
+@pytest.mark.parametrize(("slices", "step", "count"), [(16, 1, 1), (64, 1, 49), (64, 8, 7), (65, 8, 8), (30, 16, 2)])
+def test_windows_start_at_the_top_and_reach_the_end(slices, step, count):
+    starts = window_starts(slices, 16, step)
+    assert len(starts) == count
+    assert starts[0] == 0 and starts[-1] == slices - 16
+    assert set().union(*(range(start, start + 16) for start in starts)) == set(range(slices))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5, 15])
+def test_thin_volume_is_continued_by_its_edges_and_cropped(slices):
+    hu = random_hu((slices, 16, 16))
+    seen = []
+
+    class Spy(Identity):
+        def forward(self, x):
+            seen.append(x[0, 0].numpy() * 1000)
+            return super().forward(x)
+
+    result = synthesise(hu, Spy(), PATCH, CPU)
+    assert np.array_equal(result.hu, hu)
+    (window,) = seen
+    before = (16 - slices) // 2
+    for place, values in enumerate(window):
+        np.testing.assert_allclose(values, hu[np.clip(place - before, 0, slices - 1)], atol=1e-3)
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (11, 13), (7, 40), (1, 9)])
+def test_in_plane_sizes_are_padded_with_air_and_cropped(plane):
+    hu = random_hu((18, *plane))
+    shapes = set()
+
+    class Spy(Identity):
+        def forward(self, x):
+            shapes.add(x.shape[3:])
+            if plane[0] % 8 and plane[1] % 8:
+                assert torch.all(x[0, :, :, -1, -1] == -1)
+            return super().forward(x)
+
+    result = synthesise(hu, Spy(), PATCH, CPU)
+    assert np.array_equal(result.hu, hu)
+    assert shapes == {tuple(-(-side // 8) * 8 for side in plane)}
+
+
+def test_minimum_in_plane_of_the_network_is_kept():
+    patch = Patch(16, WINDOWS, (2000.0, 0.0), 8, 32)
+    sizes = []
+
+    class Spy(Identity):
+        def forward(self, x):
+            sizes.append(tuple(x.shape[3:]))
+            return super().forward(x)
+
+    synthesise(random_hu((16, 8, 40)), Spy(), patch, CPU)
+    assert sizes == [(32, 40)]
+
+
+def test_values_beyond_the_scale_and_outside_the_scan_circle():
+    hu = np.zeros((16, 8, 8), np.int16)
+    hu[:, 0, 0], hu[:, 0, 1], hu[:, 0, 2], hu[:, 0, 3] = 3000, -1010, -1024, -3024
+    network = torch.nn.Sequential(Identity())
+    network.register_forward_hook(lambda module, inputs, output: output + 0.25)
+    result = synthesise(hu, network, PATCH, CPU).hu
+    assert result[5, 1, 1] == 250
+    assert result[5, 0, 1] == -750  # air is synthesised like all else
+    assert result[5, 0, 2] == result[5, 0, 3] == -1000  # what was not measured is air
+    assert result[5, 0, 0] == 1250  # input clipped at 1000
+
+
+def test_floats_are_rounded_not_truncated():
+    hu = np.full((16, 8, 8), 10.6, np.float32)
+    hu[:, 0] = -10.6
+    result = synthesise(hu, Identity(), PATCH, CPU).hu
+    assert result[0, 1, 0] == 11 and result[0, 0, 0] == -11
+
+
+@pytest.mark.parametrize("step", [0, 17, -1])
+def test_step_out_of_range_is_refused(step):
+    with pytest.raises(InputError, match="1 to 16"):
+        synthesise(random_hu((20, 8, 8)), Identity(), PATCH, CPU, step=step)
+
+
+def test_progress_counts_final_slices():
+    told = []
+    synthesise(random_hu((20, 8, 8)), Identity(), PATCH, CPU, on_progress=lambda *counts: told.append(counts))
+    assert told == [(1, 20), (2, 20), (3, 20), (4, 20), (20, 20)]
+    told.clear()
+    synthesise(random_hu((5, 8, 8)), Identity(), PATCH, CPU, on_progress=lambda *counts: told.append(counts))
+    assert told == [(5, 5)]
+
+
+class FakeGpu(Identity):
+    """Runs out of memory above `limit` windows at once, as long as it has not been moved to the CPU."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+        self.batches = []
+        self.moves = 0
+
+    def to(self, *args, **kwargs):
+        self.moves += 1
+        return self
+
+    def forward(self, x):
+        if self.moves < 2 and len(x) > self.limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        self.batches.append(len(x))
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("limit", "batches", "messages"), [(4, 4, 0), (2, 2, 1), (1, 1, 2), (0, 1, 3)])
+def test_out_of_memory_falls_back_and_says_so(monkeypatch, limit, batches, messages):
+    """Fewer windows at once, then the CPU. What stands in for the GPU computes on the CPU."""
+    forward = sliding_window._forward
+    monkeypatch.setattr(
+        sliding_window,
+        "_forward",
+        lambda network, windows, device, dtype: forward(network, windows, torch.device("cpu"), dtype),
+    )
+    hu = random_hu((24, 8, 8))
+    network, said = FakeGpu(limit), []
+    gpu = Compute("cuda:0", "fp32", "", "")
+    result = synthesise(hu, network, PATCH, gpu, on_fallback=said.append)
+    assert np.array_equal(result.hu, hu)
+    assert network.batches[0] == batches
+    assert len(said) == messages
+    assert ("CPU" in said[-1]) if limit == 0 else all("window(s) at once" in line for line in said)
+
+
+def test_out_of_memory_on_the_cpu_ends_with_a_clear_line():
+    class Hungry(Identity):
+        def forward(self, x):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: tried 1 EB")
+
+    with pytest.raises(process.OutOfMemoryError, match="smaller model or CT"):
+        synthesise(random_hu((16, 8, 8)), Hungry(), PATCH, CPU)
+
+
+def test_other_errors_are_not_taken_for_memory():
+    class Broken(Identity):
+        def forward(self, x):
+            raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        synthesise(random_hu((16, 8, 8)), Broken(), PATCH, CPU)
+
+
+def test_a_cancel_whose_exception_was_lost_still_stops(monkeypatch):
+    windows = []
+
+    class Cancelling(Identity):
+        def forward(self, x):
+            windows.append(1)
+            monkeypatch.setattr(process, "_cancel_asked", True)
+            return super().forward(x)
+
+    with pytest.raises(process.Cancelled):
+        synthesise(random_hu((40, 8, 8)), Cancelling(), PATCH, CPU)
+    assert len(windows) == 1
+
+
+def test_memory_beyond_input_and_output_does_not_grow_with_the_slices():
+    """Bytes allocated by numpy and held by torch tensors at the end of every window, against the input's size."""
+    import gc
+    import tracemalloc
+
+    def peak_beyond_output(slices):
+        hu = random_hu((slices, 64, 64))
+        tensors = []
+
+        class Spy(Identity):
+            def forward(self, x):
+                held = [o for o in gc.get_objects() if type(o) is torch.Tensor]
+                tensors.append(sum(t.numel() * t.element_size() for t in held))
+                return super().forward(x)
+
+        tracemalloc.start()
+        synthesise(hu, Spy(), PATCH, CPU, step=8)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak - hu.nbytes, max(tensors)
+
+    numpy_short, torch_short = peak_beyond_output(32)
+    numpy_long, torch_long = peak_beyond_output(256)
+    assert numpy_long < numpy_short + 100_000
+    assert torch_long < torch_short + 100_000
