@@ -378,6 +378,15 @@ atexit.register(lambda: print("went on after the script"))
     assert len(done.err.splitlines()) == 1
 
 
+def test_a_missing_package_is_named(nrrd_files, tiny_bundle, tmp_path):
+    without_torch = "sys.modules['torch'] = None"
+    arguments = ("--input", nrrd_files[0], "--output", tmp_path / "o.nrrd", "--model", tiny_bundle.folder)
+    done = entry.run_after(without_torch, GENERATE, *arguments)
+    assert done.status == 2
+    assert "package torch is not installed: install it with the PyTorch extension" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
 def test_internal_errors_end_with_status_1_and_a_traceback():
     code = (
         f"import sys; sys.path.insert(0, {str(GENERATE.parents[1])!r})\n"

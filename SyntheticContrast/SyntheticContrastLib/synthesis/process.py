@@ -76,6 +76,10 @@ def explain(error: BaseException) -> tuple[int, str]:
         return OUT_OF_MEMORY, "out of memory: close other programs, or use a smaller CT"
     if isinstance(error, InputError):
         return BAD_INPUT, " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("SyntheticContrast"):
+        package = error.name.split(".")[0]
+        how = "the PyTorch extension of Slicer" if package == "torch" else "SyntheticContrast-requirements.txt"
+        return BAD_INPUT, f"the Python package {package} is not installed: install it with {how} (see the README)"
     if isinstance(error, OSError):
         return BAD_INPUT, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     return INTERNAL_ERROR, f"internal error, please report it: {type(error).__name__}: {error}"
