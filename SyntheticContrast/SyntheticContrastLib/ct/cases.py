@@ -31,10 +31,12 @@ class Case:
 
 
 def read_cases(path: str | Path) -> list[Case]:
-    """Read a cases.csv. Its relative paths are relative to it; the columns that are not there count as empty.
+    """Read a cases.csv. Its relative paths are relative to it.
+
+    Columns that are not there count as empty, columns of a study's own are passed over.
 
     Raises:
-        InputError: a missing file, an unknown or missing column, a case_id that is empty, given twice or no file name,
+        InputError: a missing file, no column case_id, a case_id that is empty, given twice or no file name,
             a slice number that is none, or no case at all.
     """
     path = Path(path)
@@ -62,8 +64,6 @@ def _check_header(name: str, header: object) -> None:
     found = list(header) if isinstance(header, (list, tuple)) else []
     if "case_id" not in found:
         raise InputError(f"{name} has no column case_id: its header is {','.join(COLUMNS)}")
-    if unknown := [column for column in found if column not in COLUMNS]:
-        raise InputError(f"{name} has an unknown column {unknown[0]!r}: use {', '.join(COLUMNS)}")
 
 
 def _case(where: str, row: dict[str, str | None], folder: Path) -> Case:

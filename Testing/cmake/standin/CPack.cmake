@@ -1,0 +1,1 @@
+# Packaging needs a real Slicer build.
