@@ -67,8 +67,9 @@ def peak_memory(gf, size, folder):
         hu = np.random.default_rng(0).integers(-1000, 400, (slices, size, size)).astype(np.int16)
         sitk.WriteImage(sitk.GetImageFromArray(hu), str(folder / f"{slices}.nrrd"))
         code = (
-            "import atexit, resource, runpy, sys\n"
-            "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))\n"
+            "import atexit, re, runpy, sys\n"
+            # Not ru_maxrss: a child starts with the peak of the process that it was forked from.
+            "atexit.register(lambda: print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]))\n"
             "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
         )
         command = [sys.executable, "-c", code, GENERATE, "--input", folder / f"{slices}.nrrd", "--step", "16"]

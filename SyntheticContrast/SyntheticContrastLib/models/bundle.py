@@ -104,6 +104,7 @@ def write_bundle(folder: Path, network: Generator, card: Card, half: bool = True
     with atomic_folder(folder) as temporary:
         weights = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
         save_file(weights, temporary / WEIGHTS_FILE)
+        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable by its owner alone
         card = dataclasses.replace(card, weights_sha256=_sha256(temporary / WEIGHTS_FILE))
         (temporary / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
     return Bundle(Path(folder), card)

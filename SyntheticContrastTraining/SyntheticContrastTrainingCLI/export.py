@@ -1,0 +1,56 @@
+"""Turn a checkpoint into a model bundle that generate.py and the Slicer module use.
+
+Examples:
+  export.py --checkpoint run/last.pt --output models/my-model
+  export.py --checkpoint run/last.pt --output models/my-model --card about.json
+
+The weights are the averaged ones (EMA). Architecture, windows and recipe are written into the card from the run;
+about.json may give what the run cannot know: name, description, training_data, figures, intended_use, licence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Installed, both libraries lie beside this folder; in the source tree the core lies in the sibling module.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SyntheticContrast"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, run_entry
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog="export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="last.pt of a run")
+    parser.add_argument("--output", required=True, type=Path, metavar="BUNDLE_DIR", help="new folder; names the model")
+    parser.add_argument("--card", type=Path, metavar="JSON", help="fields of the card that the run cannot know")
+    parser.add_argument(
+        "--full-precision", action="store_true", help="store float32 weights, twice the size of float16"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    args = parse(arguments)
+
+    from SyntheticContrastLib.models.bundle import write_bundle
+    from SyntheticContrastTrainingLib.checkpoint import load_checkpoint
+    from SyntheticContrastTrainingLib.export import build_card, read_about
+    from SyntheticContrastTrainingLib.trainer import build_generator
+
+    checkpoint = load_checkpoint(args.checkpoint)
+    generator = build_generator(checkpoint.recipe)
+    generator.load_state_dict(checkpoint.ema)
+    card = build_card(checkpoint, args.output.name, read_about(args.card) if args.card else {})
+    bundle = write_bundle(args.output, generator, card, half=not args.full_precision)
+    print(f"{bundle.folder}: {card.name}, step {checkpoint.step}, weights sha256 {bundle.card.weights_sha256}")
+    return DONE
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,73 @@
+"""Make a training set from a table of cases.
+
+Examples:
+  prepare.py --cases cases.csv --output prepared/
+  prepare.py --cases cases.csv --output prepared/ --simulate-vnc
+
+A case without an NCCT gets a virtual one (VNC), simulated by taking the iodine out of its CECT. Finished cases are
+skipped when the same command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Installed, both libraries lie beside this folder; in the source tree the core lies in the sibling module.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SyntheticContrast"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from SyntheticContrastLib.ct.cases import read_cases
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.synthesis.process import BAD_INPUT, DONE, ArgumentParser, check_cancelled, run_entry
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog="prepare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--cases", required=True, type=Path, metavar="CSV", help="columns case_id, cect and ncct")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the training set")
+    parser.add_argument("--simulate-vnc", action="store_true", help="make the missing NCCTs from the CECTs")
+    parser.add_argument("--register", default="none", help="only none yet: NCCT and CECT must be on one grid")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    args = parse(arguments)
+    if args.register != "none":
+        raise InputError(
+            f"--register {args.register} is not available yet: register the pairs first, use --register none"
+        )
+    cases = read_cases(args.cases)
+
+    from SyntheticContrastTrainingLib.prepared import prepare_case, write_manifest
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    done, failed = [], 0
+    for number, case in enumerate(cases, 1):
+        try:
+            prepared, skipped = prepare_case(case, args.output, args.simulate_vnc)
+        except InputError as error:
+            print(f"prepare.py: case {case.case_id}: {error}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
+        check_cancelled()
+        done.append(prepared)
+        write_manifest(args.output, done)
+        what = "simulated VNC" if prepared.simulated else "NCCT"
+        state = "was there already" if skipped else "done"
+        print(
+            f"{number}/{len(cases)} {case.case_id}: {what} and CECT, {prepared.shape_zyx[0]} slices, {state}",
+            flush=True,
+        )
+    if failed:
+        print(f"prepare.py: {failed} of {len(cases)} cases could not be prepared", file=sys.stderr)
+        return BAD_INPUT
+    return DONE
+
+
+if __name__ == "__main__":
+    run_entry(main)

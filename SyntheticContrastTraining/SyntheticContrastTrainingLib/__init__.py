@@ -1,0 +1,1 @@
+"""Training of Synthetic Contrast: pairs, recipes, trainer."""

@@ -1,0 +1,159 @@
+"""prepare.py: pairs on disk, safe to interrupt and to run again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.phantom import thorax_phantom
+from SyntheticContrastTrainingLib import prepared
+from SyntheticContrastTrainingLib.prepared import open_volumes, read_manifest
+from unit.entry import call
+
+PREPARE = (
+    Path(__file__).resolve().parents[2] / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI" / "prepare.py"
+)
+
+
+def save(path, hu, spacing=(10.0, 2.8, 2.8), origin=(0, 0, 0)):
+    """`hu` is (Z, Y, X) from superior to inferior; files count upwards."""
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(hu[::-1]))
+    image.SetSpacing(spacing[::-1])
+    image.SetOrigin(origin)
+    SimpleITK.WriteImage(image, str(path))
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    phantom = thorax_phantom((24, 128, 128), (10.0, 2.8, 2.8))
+    save(folder / "ncct.nii.gz", phantom.ncct)
+    save(folder / "cect.nii.gz", phantom.cect)
+    save(folder / "soft.nii.gz", np.minimum(phantom.ncct, 70))
+    save(folder / "moved.nii.gz", phantom.ncct, origin=(5, 0, 0))
+    return folder, phantom
+
+
+@pytest.fixture
+def table(scans):
+    folder, _ = scans
+
+    def write(*rows):
+        path = folder / "cases.csv"
+        path.write_text("case_id,ncct,cect,first_slice,last_slice\n" + "\n".join(rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+
+
+def test_a_given_pair_and_a_simulated_one(scans, table, tmp_path, capsys):
+    _, phantom = scans
+    cases = table("real,ncct.nii.gz,cect.nii.gz,,", "made,,cect.nii.gz,4,21")
+    outcome = call(PREPARE, ["--cases", cases, "--output", tmp_path / "set", "--simulate-vnc"], capsys)
+    assert outcome.status == 0, outcome.err
+    real, made = read_manifest(tmp_path / "set")
+    assert (real.simulated, made.simulated) == (False, True)
+    assert real.shape_zyx == (24, 128, 128)
+    assert made.shape_zyx == (18, 128, 128)
+    assert made.spacing_zyx == pytest.approx((10.0, 2.8, 2.8))
+    assert made.affine[2][3] == pytest.approx(real.affine[2][3] - 4 * 10.0)  # LPS: down is towards smaller z
+    ncct, cect = open_volumes(tmp_path / "set", real)
+    assert isinstance(ncct, np.memmap)
+    assert ncct.dtype == np.int16
+    assert np.array_equal(ncct, phantom.ncct)
+    assert np.array_equal(cect, phantom.cect)
+    vnc, cect = open_volumes(tmp_path / "set", made)
+    assert np.array_equal(cect, phantom.cect[4:22])
+    ventricle = phantom.mask("left_ventricle")[4:22]
+    assert cect[ventricle].mean() > 300
+    assert abs(vnc[ventricle].mean() - 40) < 15
+    assert prepared.hash_source(tmp_path / "set" / "made" / "ncct.npy") == made.files["ncct.npy"]
+
+
+def test_finished_cases_are_skipped_and_the_others_done(table, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "set"
+    cases = table("a,ncct.nii.gz,cect.nii.gz,,", "b,,cect.nii.gz,,")
+    arguments = ["--cases", cases, "--output", output, "--simulate-vnc"]
+    real_simulate = prepared.simulate_vnc
+
+    def cut_short(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "simulate_vnc", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        call(PREPARE, arguments, capsys)
+    assert sorted(path.name for path in output.iterdir()) == ["a", "manifest.json"]
+    before = contents(output)
+
+    monkeypatch.setattr(prepared, "simulate_vnc", real_simulate)
+    outcome = call(PREPARE, arguments, capsys)
+    assert outcome.status == 0
+    assert "a: NCCT and CECT, 24 slices, was there already" in outcome.out
+    assert [case.case_id for case in read_manifest(output)] == ["a", "b"]
+    after = contents(output)
+    assert before.items() <= after.items()
+
+    assert call(PREPARE, arguments, capsys).status == 0
+    assert contents(output) == after
+
+
+def test_a_damaged_case_and_a_changed_one_are_made_again(table, tmp_path, capsys):
+    output = tmp_path / "set"
+    arguments = ["--cases", table("a,ncct.nii.gz,cect.nii.gz,,"), "--output", output]
+    assert call(PREPARE, arguments, capsys).status == 0
+    damaged = output / "a" / "cect.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-2])
+    assert call(PREPARE, arguments, capsys).out.strip().endswith("done")
+    assert np.load(damaged).shape == (24, 128, 128)
+    table("a,ncct.nii.gz,cect.nii.gz,0,19")
+    assert call(PREPARE, arguments, capsys).out.strip().endswith("20 slices, done")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("a,ncct.nii.gz,,,", "no cect is given"),
+        ("a,,none.nii.gz,,", "none.nii.gz does not exist"),
+        ("a,moved.nii.gz,cect.nii.gz,,", "not on one grid"),
+        ("a,,soft.nii.gz,,", "no enhanced blood pool"),
+        ("a,ncct.nii.gz,cect.nii.gz,30,", "beyond the last slice"),
+    ],
+)
+def test_a_broken_case_is_named_and_the_others_are_done(table, tmp_path, capsys, row, says):
+    cases = table(row, "good,ncct.nii.gz,cect.nii.gz,,")
+    outcome = call(PREPARE, ["--cases", cases, "--output", tmp_path / "set", "--simulate-vnc"], capsys)
+    assert outcome.status == 2
+    assert "case a: " in outcome.err
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+    assert [case.case_id for case in read_manifest(tmp_path / "set")] == ["good"]
+
+
+def test_without_simulation_a_case_needs_an_ncct(table, tmp_path, capsys):
+    outcome = call(PREPARE, ["--cases", table("a,,cect.nii.gz,,"), "--output", tmp_path / "set"], capsys)
+    assert outcome.status == 2
+    assert "--simulate-vnc" in outcome.err
+
+
+def test_registration_is_refused_until_it_exists(table, tmp_path, capsys):
+    outcome = call(PREPARE, ["--cases", table("a,,,,"), "--output", tmp_path, "--register", "rigid"], capsys)
+    assert outcome.status == 2
+    assert "--register rigid is not available yet" in outcome.err
+
+
+def test_a_folder_that_is_no_training_set(tmp_path):
+    with pytest.raises(InputError, match="no prepared training set"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 9, "cases": []}))
+    with pytest.raises(InputError, match="format version 9"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_manifest(tmp_path)
