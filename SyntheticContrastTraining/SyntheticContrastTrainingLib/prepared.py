@@ -4,6 +4,7 @@
     DIR/<case_id>/ncct.npy    int16 HU, (Z, Y, X), Z from superior to inferior: the NCCT, or the simulated VNC
     DIR/<case_id>/cect.npy    the same grid
     DIR/<case_id>/case.json   what the manifest says of the case
+    DIR/review/<case_id>.png  the registration, drawn for review, if there was one
 
 A case folder gets its name when it is whole, so a preparation may be interrupted and run again.
 """
@@ -24,12 +25,11 @@ from numpy.typing import NDArray
 from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder
 from SyntheticContrastLib.ct.cases import Case
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.read import read_ct
-from SyntheticContrastLib.ct.volume import CTVolume
-from SyntheticContrastTrainingLib.vnc import VNC_VERSION, simulate_vnc
+from SyntheticContrastTrainingLib.pairing import PairingOptions, make_pair
+from SyntheticContrastTrainingLib.vnc import VNC_VERSION
 
 FORMAT_VERSION = 1
-MANIFEST, CASE_FILE = "manifest.json", "case.json"
+MANIFEST, CASE_FILE, REVIEW = "manifest.json", "case.json", "review"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class PreparedCase:
     options: dict[str, Any]
     files: dict[str, str]  # sha256 by file name
     blood_hu: float | None = None
+    registration: dict[str, Any] | None = None  # as `Registration.to_json` gives it
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> PreparedCase:
@@ -55,71 +56,44 @@ class PreparedCase:
         return cls(**fields)
 
 
-def prepare_case(case: Case, output: Path, simulate: bool) -> tuple[PreparedCase, bool]:
+def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[PreparedCase, bool]:
     """Write one case below `output`; returns it, and whether it was there already, made from the same sources.
 
-    An NCCT that is given is used as it is; only a missing one is simulated.
-
     Raises:
-        InputError: for a volume that is missing or cannot be read, and for a pair that is not on one grid.
+        InputError: as `make_pair` does.
     """
-    if case.cect is None:
-        raise InputError("no cect is given: every training case needs one")
-    if case.ncct is None and not simulate:
-        raise InputError("no ncct is given: give one, or have it made from the CECT with --simulate-vnc")
     sources = {name: hash_source(path) for name, path in (("ncct", case.ncct), ("cect", case.cect)) if path}
-    options: dict[str, Any] = {"register": "none", "first_slice": case.first_slice, "last_slice": case.last_slice}
+    made_with: dict[str, Any] = {
+        "register": options.register if case.ncct else "none",
+        "spacing_z": options.spacing_z,
+        "first_slice": case.first_slice,
+        "last_slice": case.last_slice,
+    }
     if case.ncct is None:
-        options["vnc_version"] = VNC_VERSION
+        made_with["vnc_version"] = VNC_VERSION
     folder = output / case.case_id
-    if (done := finished_case(folder)) and done.sources == sources and done.options == options:
+    if (done := finished_case(folder)) and done.sources == sources and done.options == made_with:
         return done, True
 
-    cect = read_ct(case.cect)
-    cect_hu = to_int16(cect)
-    blood_hu = None
-    if case.ncct is None:
-        made = simulate_vnc(cect_hu, cect.spacing_zyx)
-        if np.isnan(made.blood_hu):
-            raise InputError("no enhanced blood pool was found in the cect: it cannot be a training target")
-        ncct_hu, blood_hu = made.vnc_hu, round(made.blood_hu, 1)
-    else:
-        ncct_hu = read_partner(case.ncct, cect)
-    slices = slice(case.first_slice or 0, None if case.last_slice is None else case.last_slice + 1)
-    first = slices.start
-    cect_hu, ncct_hu = cect_hu[slices], ncct_hu[slices]
-    if not len(cect_hu):
-        raise InputError(f"first_slice {first} lies beyond the last slice of the volume")
-
-    affine = cect.grid.canonical_affine.copy()
-    affine[:3, 3] += first * affine[:3, 2]
+    pair = make_pair(case, options, output / REVIEW / f"{case.case_id}.png")
     with atomic_folder(folder, overwrite=True) as temporary:
-        for name, hu in (("ncct.npy", ncct_hu), ("cect.npy", cect_hu)):
+        for name, hu in (("ncct.npy", pair.ncct), ("cect.npy", pair.cect)):
             np.save(temporary / name, np.ascontiguousarray(hu))
-        z, y, x = cect_hu.shape
+        z, y, x = pair.cect.shape
         prepared = PreparedCase(
             case_id=case.case_id,
             shape_zyx=(z, y, x),
-            spacing_zyx=cect.spacing_zyx,
-            affine=tuple(tuple(float(value) for value in row) for row in affine),
-            simulated=case.ncct is None,
+            spacing_zyx=pair.spacing_zyx,
+            affine=tuple(tuple(float(value) for value in row) for row in pair.affine),
+            simulated=pair.simulated,
             sources=sources,
-            options=options,
+            options=made_with,
             files={name: hash_source(temporary / name) for name in ("ncct.npy", "cect.npy")},
-            blood_hu=blood_hu,
+            blood_hu=pair.blood_hu,
+            registration=pair.registration,
         )
         write_json(temporary / CASE_FILE, dataclasses.asdict(prepared))
     return prepared, False
-
-
-def read_partner(path: Path, cect: CTVolume) -> NDArray[np.int16]:
-    ncct = read_ct(path)
-    same = ncct.hu.shape == cect.hu.shape and np.allclose(
-        ncct.grid.canonical_affine, cect.grid.canonical_affine, atol=1e-2
-    )
-    if not same:
-        raise InputError("ncct and cect are not on one grid: register and resample them first")
-    return to_int16(ncct)
 
 
 def write_manifest(output: Path, cases: Iterable[PreparedCase]) -> None:
@@ -185,12 +159,6 @@ def hash_source(path: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def to_int16(volume: CTVolume) -> NDArray[np.int16]:
-    if volume.hu.dtype == np.int16:
-        return volume.hu
-    return np.rint(np.clip(volume.hu, -32768, 32767)).astype(np.int16)
 
 
 def write_json(path: Path, fields: Any) -> None:

@@ -9,7 +9,7 @@ import SimpleITK
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.phantom import thorax_phantom
-from SyntheticContrastTrainingLib import prepared
+from SyntheticContrastTrainingLib import pairing, prepared
 from SyntheticContrastTrainingLib.prepared import open_volumes, read_manifest
 from unit.entry import call
 
@@ -81,18 +81,18 @@ def test_finished_cases_are_skipped_and_the_others_done(table, tmp_path, capsys,
     output = tmp_path / "set"
     cases = table("a,ncct.nii.gz,cect.nii.gz,,", "b,,cect.nii.gz,,")
     arguments = ["--cases", cases, "--output", output, "--simulate-vnc"]
-    real_simulate = prepared.simulate_vnc
+    real_simulate = pairing.simulate_vnc
 
     def cut_short(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepared, "simulate_vnc", cut_short)
+    monkeypatch.setattr(pairing, "simulate_vnc", cut_short)
     with pytest.raises(KeyboardInterrupt):
         call(PREPARE, arguments, capsys)
     assert sorted(path.name for path in output.iterdir()) == ["a", "manifest.json"]
     before = contents(output)
 
-    monkeypatch.setattr(prepared, "simulate_vnc", real_simulate)
+    monkeypatch.setattr(pairing, "simulate_vnc", real_simulate)
     outcome = call(PREPARE, arguments, capsys)
     assert outcome.status == 0
     assert "a: NCCT and CECT, 24 slices, was there already" in outcome.out
@@ -142,10 +142,50 @@ def test_without_simulation_a_case_needs_an_ncct(table, tmp_path, capsys):
     assert "--simulate-vnc" in outcome.err
 
 
-def test_registration_is_refused_until_it_exists(table, tmp_path, capsys):
-    outcome = call(PREPARE, ["--cases", table("a,,,,"), "--output", tmp_path, "--register", "rigid"], capsys)
+@pytest.fixture(scope="module")
+def moved_scans(tmp_path_factory):
+    """An NCCT of 5 mm slices; its CECT, three slices shorter, from a table that stood elsewhere; another patient."""
+    folder = tmp_path_factory.mktemp("moved")
+    spacing = (5.0, 3.2, 3.2)
+    phantom = thorax_phantom((48, 112, 112), spacing)
+    save(folder / "ncct.nrrd", phantom.ncct, spacing)
+    save(folder / "cect.nrrd", phantom.cect[3:], spacing, origin=(6.4, -9.6, 10.0))
+    save(folder / "other.nrrd", phantom.cect[::-1, ::-1], spacing)
+    rows = ["case_id,ncct,cect", "good,ncct.nrrd,cect.nrrd", "other,ncct.nrrd,other.nrrd"]
+    (folder / "cases.csv").write_text("\n".join(rows))
+    return folder, phantom
+
+
+def test_a_registered_pair_and_a_failed_registration(moved_scans, tmp_path, capsys):
+    folder, phantom = moved_scans
+    output = tmp_path / "set"
+    arguments = ["--cases", folder / "cases.csv", "--output", output, "--register", "rigid"]
+    outcome = call(PREPARE, arguments, capsys)
     assert outcome.status == 2
-    assert "--register rigid is not available yet" in outcome.err
+    assert "case other: the registration failed, the case is left out" in outcome.err
+    assert "mutual information" in outcome.out
+    (good,) = read_manifest(output)
+    assert good.registration["translation_mm"] == pytest.approx([6.4, -9.6, 10.0], abs=0.5)
+    assert good.registration["mi_after"] > good.registration["mi_before"]
+    ncct, cect = open_volumes(output, good)
+    assert ncct.shape == phantom.ncct.shape
+    inside = np.s_[4:-4, 10:-10, 10:-10]
+    assert np.abs(cect[inside].astype(int) - phantom.cect[inside]).mean() < 15
+    for hu in (ncct, cect):  # where the CECT does not reach there is neither input nor target
+        assert [z for z, plane in enumerate(hu) if (plane == -1024).all()] == [0, 1, 2]
+    assert {path.name for path in (output / "review").iterdir()} == {"good.png", "other.png"}
+
+
+def test_pairs_are_resliced(scans, table, tmp_path, capsys):
+    cases = table("a,ncct.nii.gz,cect.nii.gz,4,19")
+    arguments = ["--cases", cases, "--output", tmp_path / "set", "--spacing-z", "20"]
+    assert call(PREPARE, arguments, capsys).status == 0
+    _, phantom = scans
+    (case,) = read_manifest(tmp_path / "set")
+    assert case.spacing_zyx == pytest.approx((20.0, 2.8, 2.8))
+    ncct, _ = open_volumes(tmp_path / "set", case)
+    assert ncct.shape == (8, 128, 128)
+    assert np.abs(ncct[0] - phantom.ncct[4:6].mean(axis=0)).max() <= 1
 
 
 def test_a_folder_that_is_no_training_set(tmp_path):
