@@ -1,11 +1,15 @@
 """Train a model on a prepared training set.
 
 Examples:
-  train.py --recipe l1 --data prepared/ --output run/
+  train.py --recipe choi2021 --data prepared/ --output run/
+  train.py --recipe choi2021-code --data prepared/ --output run/ --set precision=bf16
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000 --resume
+  train.py --recipe l1 --data prepared/ --output run/ --set 'validation=["patient7"]'
+  torchrun --nproc-per-node 4 train.py --recipe choi2021 --data prepared/ --output run/ --set batch_size=4
 
-Ctrl-C saves a checkpoint and stops (exit status 3); --resume goes on from the last one.
+Ctrl-C saves a checkpoint and stops (exit status 3); --resume goes on from the last one, also after a crash or a kill.
+Cases <patient>_1, <patient>_2, ... are one patient's, and are never split up: they all train or all validate.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, run_entry
 
+SHOWN = 4  # slices in the montage
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--recipe", required=True, help="name of a recipe: l1")
+    parser.add_argument("--recipe", required=True, help="name of a recipe: choi2021, choi2021-code or l1")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder that prepare.py made")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the run")
     parser.add_argument(
@@ -35,44 +41,84 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    for name, steps in (("log", 10), ("montage", 200), ("save", 100)):
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="that read ahead (default: 2)")
+    for name, steps in (("log", 10), ("montage", 200), ("validate", 200), ("save", 100)):
         parser.add_argument(f"--{name}-every", type=int, default=steps, metavar="N", help=f"steps (default: {steps})")
+    parser.add_argument(
+        "--keep-every",
+        type=int,
+        default=5,
+        metavar="N",
+        help="epochs after which a checkpoint stays (default: 5; 0: none)",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="also write events into the run's folder")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
     args = parse(arguments)
-    if min(args.log_every, args.montage_every, args.save_every) < 1:
-        raise InputError("--log-every, --montage-every and --save-every are at least 1")
+    if min(args.log_every, args.montage_every, args.validate_every, args.save_every, args.threads) < 1:
+        raise InputError("--log-every, --montage-every, --validate-every, --save-every and --threads are at least 1")
+    if args.keep_every < 0:
+        raise InputError("--keep-every is at least 0")
 
     from SyntheticContrastLib.synthesis.device import choose
     from SyntheticContrastTrainingLib.dataset import Stacks
+    from SyntheticContrastTrainingLib.distributed import join_crew
     from SyntheticContrastTrainingLib.prepared import read_manifest
     from SyntheticContrastTrainingLib.recipes import find_recipe, override, parse_settings
-    from SyntheticContrastTrainingLib.trainer import Schedule, start_run, train
+    from SyntheticContrastTrainingLib.run import Schedule, start_run, train
+    from SyntheticContrastTrainingLib.split import split_patients
+    from SyntheticContrastTrainingLib.tensorboard import open_tensorboard
+    from SyntheticContrastTrainingLib.trainer import Trainer
+    from SyntheticContrastTrainingLib.validation import fixed_stacks
 
     recipe = override(find_recipe(args.recipe), parse_settings(args.set))
     cases = read_manifest(args.data)
-    stacks = Stacks.open(args.data, recipe.depth)
+    split = split_patients([case.case_id for case in cases], recipe)
+    training = [case for case in cases if case.case_id in split.training]
+    validating = [case for case in cases if case.case_id in split.validation]
+    stacks = Stacks.open(args.data, training, recipe.depth)
+    held_out = Stacks.open(args.data, validating, recipe.depth)
     data = {
-        "cases": len(cases),
-        "simulated": sum(case.simulated for case in cases),
-        "slices": sum(case.shape_zyx[0] for case in cases),
-        "files": [case.files["cect.npy"] + case.files["ncct.npy"] for case in cases],
+        "cases": len(training),
+        "simulated": sum(case.simulated for case in training),
+        "slices": sum(case.shape_zyx[0] for case in training),
+        "files": [case.files["cect.npy"] + case.files["ncct.npy"] for case in training],
+        "validation": list(split.validation),
     }
-    trainer = start_run(recipe, stacks, data, args.output, args.resume, choose(args.device, recipe.precision).device)
-    print(f"recipe {recipe.to_json().strip()}", flush=True)
-    print(
-        f"{len(cases)} cases ({data['simulated']} with a simulated VNC), {len(stacks)} stacks, "
-        f"from step {trainer.step} of {recipe.total_steps}",
-        flush=True,
-    )
-    train(
-        trainer,
-        args.output,
-        Schedule(args.log_every, args.montage_every, args.save_every),
-        lambda line: print(line, flush=True),
-    )
+    device = choose(args.device, recipe.precision).device
+    with join_crew(device) as crew:
+
+        def tell(line: str) -> None:
+            if crew.leads:
+                print(line, flush=True)
+
+        trainer = Trainer(recipe, stacks, data, device, crew)
+        start_run(trainer, args.output, args.resume, tell)
+        tell(f"recipe {recipe.to_json().strip()}")
+        tell(
+            f"{len(training)} cases to train ({data['simulated']} with a simulated VNC), "
+            f"{len(validating)} to validate, {len(stacks)} stacks, {crew.size} processes on {trainer.device.type}, "
+            f"from step {trainer.step} of {trainer.plan.total_steps}"
+        )
+        with open_tensorboard(args.output if args.tensorboard and crew.leads else None) as scalars:
+            train(
+                trainer,
+                args.output,
+                Schedule(
+                    args.log_every,
+                    args.montage_every,
+                    args.validate_every,
+                    args.save_every,
+                    args.keep_every,
+                    args.threads,
+                ),
+                tell,
+                fixed_stacks(held_out),
+                fixed_stacks(held_out if len(held_out) else stacks, a_volume=1)[:SHOWN],
+                scalars,
+            )
     return DONE
 
 

@@ -38,13 +38,17 @@ def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card
     trained = f"Trained with recipe {recipe.name} for {checkpoint.step} steps on {data['cases']} cases"
     if data["simulated"]:
         trained += f", {data['simulated']} of them with a simulated VNC as input"
+    figures: dict[str, Any] = {}
+    if checkpoint.validation:
+        measured = {name: round(value, 2) for name, value in checkpoint.validation.items()}
+        figures = {f"validation, {len(data['validation'])} cases, window 350/50 (HU, dB)": measured}
     fields: dict[str, Any] = {
         "name": name,
         "description": f"{trained}.",
         "training_data": [
             {"name": "not stated", "cases": data["cases"], "simulated": data["simulated"], "licence": "not stated"}
         ],
-        "figures": {},
+        "figures": figures,
         "intended_use": "Research only, not for diagnosis.",
         "licence": "not stated",
     } | about

@@ -17,36 +17,61 @@ CHOI_WINDOWS = ((2000.0, 0.0), (1000.0, 200.0), (500.0, 50.0))
 class Recipe:
     """How to train. Sizes are in voxels, HU levels in HU.
 
-    Training takes `steps` steps on in-plane crops of `crop` x `crop`, then `final_steps` on crops of `final_crop`. The
-    statistics of instance norm are those of the image it sees: a model ends on what inference will show it, whole
-    slices.
+    A run takes `epochs` epochs, in each of which every stack of `depth` slices of every training patient is seen once,
+    or, where `steps` is given instead, that many steps of the same stream of stacks. These see in-plane crops of `crop`
+    x `crop`; `final_steps` more see crops of `final_crop`. The statistics of instance norm are those of the image it
+    sees: a model ends on what inference will show it, whole slices.
+
+    One step is one update of the generator, on `batch_size` stacks: that is the batch over all processes, so a recipe
+    means the same on any number of them.
     """
 
     name: str
     architecture: str = "choi2021"
     gf: int = 64
+    df: int = 64  # filters of the first level of the discriminator
     depth: int = 16
     norm: str = "instance"
     windows: tuple[tuple[float, float], ...] = CHOI_WINDOWS  # (width, level)
-    steps: int = 20000
-    crop: int = 256
+
+    epochs: int = 0
+    steps: int = 0
+    crop: int = 512
     final_steps: int = 0
     final_crop: int = 512
-    max_shift: int = 51  # how far a crop may reach beyond the image, which is filled with air
+    max_shift: int = 50  # how far a crop may reach beyond the image, which is filled with air
+    iodine: tuple[float, float] = (1.0, 1.0)  # range of s: the target is NCCT + s (CECT - NCCT)
+    noise_hu: float = 0.0  # the same noise on input and target, its standard deviation drawn up to this
+    validation_fraction: float = 0.1  # of the patients
+    validation: tuple[str, ...] = ()  # or these cases, with all other cases of their patients
+
     batch_size: int = 1
+    accumulation: int = 1  # parts in which a process computes its share of a batch, to save memory
     learning_rate: float = 2e-4
-    final_learning_rate: float = 2e-5  # reached at the last step, along a cosine
+    schedule: str = "constant"  # constant, cosine, step or inverse
+    final_learning_rate: float = 0.0  # of schedule cosine, reached at the last step
+    decay: float = 0.1  # of schedules step and inverse
+    decay_epoch: int = 10  # first epoch, counted from 0, with a lower rate
     beta1: float = 0.5
     beta2: float = 0.999
+
+    l1_weight: float = 1.0
     enhancement_weight: float = 1.0  # of the L1 loss where the target is enhanced
     enhancement_hu: float = 50.0  # enhanced is where |CECT - NCCT| is above this
-    ema_decay: float = 0.999
+    gan_loss: str = "none"  # none, bce, least_squares or hinge
+    gan_weight: float = 1.0
+    label_smoothing: float = 0.0
+    drawn_labels: bool = False  # real is 1 - label_smoothing x U, drawn once, for both networks; else one-sided
+    separate_updates: bool = False  # the discriminator is updated on real, then again on fake
+    spectral_norm: bool = False  # of the discriminator's convolutions
+
+    ema_decay: float = 0.0  # 0: the model is the generator as it is
     precision: str = "fp32"
     seed: int = 0
 
     @property
-    def total_steps(self) -> int:
-        return self.steps + self.final_steps
+    def adversarial(self) -> bool:
+        return self.gan_loss != "none"
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -63,9 +88,44 @@ class Recipe:
         return override(cls(fields.pop("name")), fields)
 
 
+_CHOI_2021 = Recipe(
+    "choi2021",
+    epochs=20,
+    schedule="step",
+    l1_weight=100.0,
+    gan_loss="bce",
+    label_smoothing=0.1,
+)
+
 RECIPES = {
+    # Choi 2021, "Training the deep learning model". "A decay rate of 0.1 after the first 10 epochs" is read as a rate
+    # 10 times lower from then on; one-sided label smoothing as 0.9 for real pairs, in the discriminator's loss only.
+    "choi2021": _CHOI_2021,
+    # What the authors' public code does otherwise: statistics over all channels, a shift of a tenth of 512 pixels, a
+    # rate that falls as 1 / (1 + 0.1 n), labels drawn once, which the generator aims at as well, and two updates of
+    # the discriminator a step. Its three losses share one Adam, that is one count of steps for the bias correction:
+    # that only makes the first some hundred updates up to 1.7 times larger, and is not done here.
+    "choi2021-code": dataclasses.replace(
+        _CHOI_2021,
+        name="choi2021-code",
+        norm="keras",
+        max_shift=51,
+        schedule="inverse",
+        drawn_labels=True,
+        separate_updates=True,
+        validation_fraction=0.0,
+    ),
     # A plain U-Net regression: Choi's generator and windows without its discriminator.
-    "l1": Recipe("l1", enhancement_weight=5.0),
+    "l1": Recipe(
+        "l1",
+        steps=20000,
+        crop=256,
+        max_shift=51,
+        schedule="cosine",
+        final_learning_rate=2e-5,
+        enhancement_weight=5.0,
+        ema_decay=0.999,
+    ),
 }
 
 
@@ -108,11 +168,19 @@ def override(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
 
 
 def _converted(key: str, value: Any, wanted: Any) -> Any:
-    if key == "windows":
-        try:
+    try:
+        if key == "windows":
             return tuple((float(width), float(level)) for width, level in value)
-        except (TypeError, ValueError):
-            raise InputError("windows is a list of [width, level] pairs in HU") from None
+        if key == "iodine":
+            low, high = value
+            return float(low), float(high)
+    except (TypeError, ValueError):
+        pairs = "a list of [width, level] pairs in HU" if key == "windows" else "a pair [lowest, highest]"
+        raise InputError(f"{key} is {pairs}") from None
+    if key == "validation":
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise InputError('validation is a list of case ids: ["a", "b"]')
+        return tuple(value)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not wanted:
@@ -126,25 +194,41 @@ def _check(recipe: Recipe) -> None:
     sound = {
         "architecture": recipe.architecture == "choi2021",
         "gf": recipe.gf >= 1,
+        "df": recipe.df >= 1,
         "depth": recipe.depth in depths,
         "norm": recipe.norm in ("keras", "instance"),
         "windows": bool(recipe.windows) and all(width > 0 for width, _ in recipe.windows),
-        "steps": recipe.steps >= 0 and recipe.total_steps >= 1,
+        "epochs": recipe.epochs >= 0,
+        "steps": recipe.steps >= 0 and recipe.epochs + recipe.steps + recipe.final_steps >= 1,
         "crop": recipe.crop >= smallest and recipe.crop % 128 == 0,
         "final_steps": recipe.final_steps >= 0,
         "final_crop": recipe.final_crop >= smallest and recipe.final_crop % 128 == 0,
         "max_shift": recipe.max_shift >= 0,
+        "iodine": 0 <= recipe.iodine[0] <= recipe.iodine[1],
+        "noise_hu": recipe.noise_hu >= 0,
+        "validation_fraction": 0 <= recipe.validation_fraction < 1,
         "batch_size": recipe.batch_size >= 1,
+        "accumulation": recipe.accumulation >= 1 and recipe.batch_size % recipe.accumulation == 0,
         "learning_rate": recipe.learning_rate > 0,
+        "schedule": recipe.schedule in ("constant", "cosine", "step", "inverse"),
         "final_learning_rate": recipe.final_learning_rate >= 0,
+        "decay": recipe.decay >= 0,
+        "decay_epoch": recipe.decay_epoch >= 0,
         "beta1": 0 <= recipe.beta1 < 1,
         "beta2": 0 <= recipe.beta2 < 1,
+        "l1_weight": recipe.l1_weight >= 0,
         "enhancement_weight": recipe.enhancement_weight > 0,
         "enhancement_hu": recipe.enhancement_hu >= 0,
+        "gan_loss": recipe.gan_loss in ("none", "bce", "least_squares", "hinge"),
+        "gan_weight": recipe.gan_weight >= 0,
+        "label_smoothing": 0 <= recipe.label_smoothing < 1,
         "ema_decay": 0 <= recipe.ema_decay < 1,
-        "precision": recipe.precision in ("fp32", "bf16"),
+        "precision": recipe.precision in ("fp32", "bf16", "fp16"),
     }
     for key, good in sound.items():
         if not good:
             hint = f" (multiples of 128, at least {smallest} with norm {recipe.norm})" if "crop" in key else ""
+            hint = " (a divisor of batch_size)" if key == "accumulation" else hint
             raise InputError(f"recipe {recipe.name}: {key} cannot be {getattr(recipe, key)!r}{hint}")
+    if recipe.epochs and recipe.steps:
+        raise InputError(f"recipe {recipe.name}: give epochs or steps, and set the other to 0")

@@ -1,70 +1,70 @@
-"""The training loop.
-
-A run's folder holds `recipe.json`, `log.jsonl` (one line every few steps), `montage_<step>.png` and `last.pt`.
-"""
+"""One training step: the networks, what changes their weights, and the step they have reached."""
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from SyntheticContrastLib.ct.atomic import atomic_file
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.window import from_window, to_windows
-from SyntheticContrastLib.models.choi2021 import IN_PLANE_MULTIPLE, Generator
-from SyntheticContrastLib.synthesis.process import Cancelled
-from SyntheticContrastTrainingLib.checkpoint import LAST, Checkpoint, load_checkpoint
-from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks
+from SyntheticContrastLib.models.choi2021 import Generator
+from SyntheticContrastTrainingLib.adversary import Adversary, autocast
+from SyntheticContrastTrainingLib.checkpoint import Checkpoint
+from SyntheticContrastTrainingLib.dataset import Pair, Stacks
+from SyntheticContrastTrainingLib.distributed import Crew
+from SyntheticContrastTrainingLib.learner import Learner
 from SyntheticContrastTrainingLib.losses import enhancement_weights, weighted_l1
-from SyntheticContrastTrainingLib.montage import save_montage
+from SyntheticContrastTrainingLib.plan import Plan
 from SyntheticContrastTrainingLib.recipes import Recipe
-
-LOG, RECIPE = "log.jsonl", "recipe.json"
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How often a run reports and saves, in steps."""
-
-    log_every: int = 10
-    montage_every: int = 200
-    save_every: int = 100
 
 
 def build_generator(recipe: Recipe) -> Generator:
     return Generator(gf=recipe.gf, depth=recipe.depth, norm=recipe.norm, channels=len(recipe.windows))  # type: ignore[arg-type]
 
 
-class Trainer:
-    """A run: its networks, its optimiser and the step it has reached."""
+@dataclass(frozen=True)
+class Part:
+    """A part of a batch: input and target (N, C, Z, Y, X) in [-1, 1], and the weight of each voxel (N, 1, Z, Y, X)."""
 
-    def __init__(self, recipe: Recipe, stacks: Stacks, data: dict[str, Any], device: str = "cpu") -> None:
+    source: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+class Trainer:
+    """A run: its networks, and the step it has reached.
+
+    Args:
+        data: what the run is trained on, kept in its checkpoints.
+        crew: the processes that share each batch.
+    """
+
+    def __init__(
+        self, recipe: Recipe, stacks: Stacks, data: dict[str, Any], device: str = "cpu", crew: Crew | None = None
+    ) -> None:
         self.recipe = recipe
         self.stacks = stacks
         self.data = data
         self.device = torch.device(device)
+        self.crew = crew or Crew()
+        self.plan = Plan(recipe, len(stacks))
+        self.share = self.crew.share(recipe.batch_size)
+        if len(self.share) % recipe.accumulation:
+            raise InputError(f"a process's {len(self.share)} stacks of a batch cannot be split in accumulation parts")
         torch.manual_seed(recipe.seed)
-        self.generator = build_generator(recipe).to(self.device)
+        self.learner = Learner(build_generator(recipe), recipe, self.device, self.crew)
+        self.generator = self.learner.network
         self.ema = build_generator(recipe).to(self.device).requires_grad_(False)
         self.ema.load_state_dict(self.generator.state_dict())
-        self.optimiser = torch.optim.Adam(
-            self.generator.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2)
-        )
+        self.adversary = Adversary(recipe, self.device, self.crew) if recipe.adversarial else None
         self.step = 0
         self.seconds = 0.0
+        self.best_psnr: float | None = None
+        self.validation: dict[str, float] | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where the checkpoint was saved.
@@ -76,67 +76,103 @@ class Trainer:
             raise InputError("the run was started with another recipe: resume it with the same settings")
         if checkpoint.data != self.data:
             raise InputError("the run was started on other data: resume it with the same --data")
-        self.generator.load_state_dict(checkpoint.generator)
+        self.learner.restore(checkpoint.generator)
+        if self.adversary and checkpoint.discriminator:
+            self.adversary.learner.restore(checkpoint.discriminator)
         self.ema.load_state_dict(checkpoint.ema)
-        self.optimiser.load_state_dict(checkpoint.optimiser)
         torch.set_rng_state(checkpoint.torch_rng)
+        if self.device.type == "cuda" and checkpoint.cuda_rng is not None:
+            torch.cuda.set_rng_state(checkpoint.cuda_rng, self.device)
         self.step, self.seconds = checkpoint.step, checkpoint.seconds
+        self.best_psnr, self.validation = checkpoint.best_psnr, checkpoint.validation
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
             step=self.step,
             recipe=self.recipe,
-            generator=self.generator.state_dict(),
+            generator=self.learner.state(),
+            discriminator=self.adversary.learner.state() if self.adversary else None,
             ema=self.ema.state_dict(),
-            optimiser=self.optimiser.state_dict(),
             torch_rng=torch.get_rng_state(),
+            cuda_rng=torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             data=self.data,
+            best_psnr=self.best_psnr,
+            validation=self.validation,
             seconds=self.seconds,
         )
 
-    def train_step(self) -> float:
-        """One optimiser step on the data of this step; returns its loss.
+    def read(self, step: int) -> list[Pair]:
+        """This process's share of the batch of a step."""
+        first, crop = step * self.recipe.batch_size, self.plan.crop(step)
+        return [self.stacks.draw(self.recipe, first + place, crop) for place in self.share]
+
+    def train_step(self, stacks: list[Pair] | None = None) -> dict[str, float]:
+        """One step on the data of this step, read here or given; returns its losses, means over the whole batch.
+
+        Each part of a batch is as large as the others, so means of their losses are those of the batch.
 
         Raises:
-            InputError: if the loss is no number; the networks are then as they were.
+            InputError: if a loss is no number.
         """
-        recipe = self.recipe
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, self.step)
-        crop = recipe.crop if self.step < recipe.steps else recipe.final_crop
-        first = self.step * recipe.batch_size
-        stacks = [
-            self.stacks.draw(recipe.seed, first + place, crop, recipe.max_shift) for place in range(recipe.batch_size)
-        ]
-        source, target, weight = self.tensors(stacks)
-
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            output = self.generator(source)
-        loss = weighted_l1(output.float(), target, weight)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise InputError(
-                f"the loss is {value} at step {self.step}: the last checkpoint is kept; "
-                "start again from it with a lower learning_rate or precision=fp32"
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        stacks = self.read(self.step) if stacks is None else stacks
+        size = len(stacks) // self.recipe.accumulation
+        parts = [self.tensors(stacks[first : first + size]) for first in range(0, len(stacks), size)]
+        rate = self.plan.learning_rate(self.step)
+        losses = dict.fromkeys(("loss", "l1"), 0.0)
+        # The discriminator learns from all parts before the generator does. Only one part's graph fits in the memory
+        # that accumulation is there to save, so with several the generator runs again.
+        once = len(parts) == 1
+        outputs: list[Tensor] = []
+        if self.adversary:
+            with torch.set_grad_enabled(once):
+                outputs = [self.generate(part.source) for part in parts]
+            pairs = [(part.source, part.target) for part in parts]
+            real, fake = self.adversary.update(pairs, [output.detach() for output in outputs], rate)
+            losses |= {"gan": 0.0, "discriminator_real": real, "discriminator_fake": fake}
+        for number, part in enumerate(parts):
+            output = outputs[number] if self.adversary and once else self.generate(part.source)
+            l1 = weighted_l1(output, part.target, part.weight)
+            loss = self.recipe.l1_weight * l1
+            if self.adversary:
+                gan = self.adversary.teach(part.source, output)
+                loss = loss + self.recipe.gan_weight * gan
+                losses["gan"] += float(gan.detach()) / len(parts)
+            losses["l1"] += float(l1.detach()) / len(parts)
+            losses["loss"] += float(loss.detach()) / len(parts)
+            self.learner.learn(loss / len(parts))
+        losses = self.checked(losses)
+        self.learner.update(rate)
         self.step += 1
         self.update_ema()
-        return value
+        return losses
 
-    def tensors(self, stacks: list[Pair]) -> tuple[Tensor, Tensor, Tensor]:
-        """Input and target (N, C, Z, Y, X) in [-1, 1], and the weight of each voxel (N, 1, Z, Y, X)."""
-        windows = self.recipe.windows
-        ncct = np.stack([stack.ncct for stack in stacks])
-        cect = np.stack([stack.cect for stack in stacks])
-        source, target = (
-            torch.from_numpy(to_windows(hu, windows)).transpose(0, 1).contiguous().to(self.device)
-            for hu in (ncct, cect)
+    def generate(self, source: Tensor) -> Tensor:
+        with autocast(self.recipe, self.device):
+            output = self.generator(source)
+        return output.float()
+
+    def checked(self, losses: dict[str, float]) -> dict[str, float]:
+        """The means over the processes: all of them see the same, and stop together."""
+        means = self.crew.average(torch.tensor(list(losses.values()), device=self.device)).tolist()
+        for name, value in zip(losses, means, strict=True):
+            if not math.isfinite(value):
+                raise InputError(
+                    f"the {'loss' if name == 'loss' else f'loss {name}'} is {value} at step {self.step}: "
+                    "the last checkpoint is kept; start again from it with a lower learning_rate or precision=fp32"
+                )
+        return dict(zip(losses, means, strict=True))
+
+    def tensors(self, stacks: list[Pair]) -> Part:
+        ncct, cect = (
+            torch.from_numpy(np.stack(volumes)).to(self.device).float()[:, None]
+            for volumes in ([stack.ncct for stack in stacks], [stack.cect for stack in stacks])
         )
-        change = torch.from_numpy((cect.astype(np.float32) - ncct)[:, None]).to(self.device)
-        return source, target, enhancement_weights(change, self.recipe.enhancement_hu, self.recipe.enhancement_weight)
+        recipe = self.recipe
+        return Part(
+            windowed(ncct, recipe.windows),
+            windowed(cect, recipe.windows),
+            enhancement_weights(cect - ncct, recipe.enhancement_hu, recipe.enhancement_weight),
+        )
 
     @torch.no_grad()
     def update_ema(self) -> None:
@@ -145,146 +181,7 @@ class Trainer:
         for mean, now in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
 
-    @torch.no_grad()
-    def synthesise(self, ncct: NDArray[np.int16]) -> NDArray[np.float32]:
-        """The averaged model's output for one stack of whole slices, (depth, Y, X) HU to the same."""
-        y, x = ncct.shape[1:]
-        pad_y, pad_x = -y % IN_PLANE_MULTIPLE, -x % IN_PLANE_MULTIPLE
-        padded = np.pad(ncct, ((0, 0), (0, pad_y), (0, pad_x)), constant_values=AIR_HU)
-        source = torch.from_numpy(to_windows(padded, self.recipe.windows))[None].to(self.device)
-        output = self.ema(source)[0, 0, :, :y, :x].float().cpu().numpy()
-        return from_window(output, self.recipe.windows[0])
 
-    def draw_montage(self, path: Path) -> None:
-        """The middle stack of each of the first four volumes."""
-        rows = []
-        for pair in self.stacks.pairs[:4]:
-            z = (len(pair.cect) - self.stacks.depth) // 2
-            ncct, cect = (np.asarray(volume[z : z + self.stacks.depth]) for volume in (pair.ncct, pair.cect))
-            middle = self.stacks.depth // 2
-            rows.append((ncct[middle], self.synthesise(ncct)[middle], cect[middle]))
-        save_montage(path, rows, f"step {self.step} of {self.recipe.total_steps}; synthetic - not for diagnosis")
-
-
-def train(trainer: Trainer, output: Path, schedule: Schedule, tell: Callable[[str], None]) -> None:
-    """Train to the last step of the recipe.
-
-    Raises:
-        Cancelled: when SIGINT or SIGTERM came; a checkpoint was saved.
-        InputError: when the loss is no number; the last checkpoint is kept.
-    """
-    total = trainer.recipe.total_steps
-    losses: list[float] = []
-    with stop_on_signal() as stop, (output / LOG).open("a", encoding="utf-8") as log:
-        pace = Pace(trainer.recipe)
-        while trainer.step < total and not stop():
-            started = time.monotonic()
-            losses.append(trainer.train_step())
-            taken = time.monotonic() - started
-            trainer.seconds += taken
-            pace.add(trainer.step - 1, taken)
-
-            done = trainer.step
-            if done % schedule.log_every == 0 or done == total:
-                line = {
-                    "step": done,
-                    "steps": total,
-                    "loss": round(float(np.mean(losses)), 6),
-                    "learning_rate": learning_rate(trainer.recipe, done - 1),
-                    "seconds": round(trainer.seconds, 1),
-                    "seconds_left": round(pace.left(done)),
-                }
-                losses.clear()
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-                tell(f"step {done}/{total}  loss {line['loss']:.4f}  {line['seconds_left'] / 60:.0f} min left")
-            if done % schedule.montage_every == 0 or done == total:
-                trainer.draw_montage(output / f"montage_{done:06d}.png")
-            if done % schedule.save_every == 0 or done == total:
-                trainer.checkpoint().save(output / LAST)
-        if trainer.step < total:
-            trainer.checkpoint().save(output / LAST)
-            raise Cancelled
-
-
-def start_run(
-    recipe: Recipe, stacks: Stacks, data: dict[str, Any], output: Path, resume: bool, device: str = "cpu"
-) -> Trainer:
-    """A new trainer in the folder `output`, or the one that was at work there.
-
-    Raises:
-        InputError: if `output` holds a run already and `resume` is not asked for, or the other way round.
-    """
-    trainer = Trainer(recipe, stacks, data, device)
-    if resume:
-        checkpoint = load_checkpoint(output / LAST)
-        trainer.restore(checkpoint)
-        keep_log_up_to(output / LOG, checkpoint.step)
-        return trainer
-    if (output / LAST).exists() or (output / LOG).exists():
-        raise InputError(f"{output} holds a run already: continue it with --resume, or give another --output")
-    output.mkdir(parents=True, exist_ok=True)
-    with atomic_file(output / RECIPE) as temporary:
-        temporary.write_text(recipe.to_json(), encoding="utf-8")
-    return trainer
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Along a half cosine, from `learning_rate` at step 0 to `final_learning_rate` at the last one."""
-    part = step / max(1, recipe.total_steps - 1)
-    return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * (
-        0.5 + 0.5 * math.cos(math.pi * part)
-    )
-
-
-class Pace:
-    """Time left, from the time that steps of either crop took; a step costs in proportion to its area."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.seconds_per_pixel = 0.0
-
-    def area(self, step: int) -> int:
-        return (self.recipe.crop if step < self.recipe.steps else self.recipe.final_crop) ** 2
-
-    def add(self, step: int, seconds: float) -> None:
-        now = seconds / self.area(step)
-        self.seconds_per_pixel = now if not self.seconds_per_pixel else 0.95 * self.seconds_per_pixel + 0.05 * now
-
-    def left(self, step: int) -> float:
-        early = max(0, self.recipe.steps - step)
-        late = self.recipe.total_steps - step - early
-        return self.seconds_per_pixel * (early * self.recipe.crop**2 + late * self.recipe.final_crop**2)
-
-
-def keep_log_up_to(path: Path, step: int) -> None:
-    """Drop the lines that a killed run wrote after its last checkpoint."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue  # cut off in the middle
-    with atomic_file(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGINT and SIGTERM only ask to stop, so that no step is cut in two."""
-    asked = False
-
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    previous = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def windowed(hu: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
+    """(N, 1, Z, Y, X) HU to (N, C, Z, Y, X) in [-1, 1]: `to_windows`, on the device of the tensor."""
+    return torch.cat([((hu - level) / (width / 2)).clamp(-1, 1) for width, level in windows], dim=1)

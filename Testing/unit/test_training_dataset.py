@@ -1,11 +1,18 @@
-"""Random stacks: one cut-out for both volumes, the whole field of view, every stack as likely as another."""
+"""Stacks of slices: each once an epoch, cut alike, over the whole field of view, the same when a run is resumed."""
 
+import dataclasses
+import threading
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks, cut_out, random_offset
+from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks, augment, cut_out, random_offset
+from SyntheticContrastTrainingLib.loading import read_ahead
+from SyntheticContrastTrainingLib.recipes import Recipe
+
+PLAIN = Recipe("test", epochs=1, max_shift=9)
 
 
 def numbered(slices, size, first=0):
@@ -16,8 +23,8 @@ def numbered(slices, size, first=0):
 
 def test_both_volumes_are_cut_alike():
     stacks = Stacks([numbered(20, 40)], depth=16)
-    for step in range(50):
-        pair = stacks.draw(seed=1, step=step, crop=32, max_shift=9)
+    for place in range(50):
+        pair = stacks.draw(PLAIN, place, crop=32)
         assert pair.ncct.shape == pair.cect.shape == (16, 32, 32)
         inside = pair.ncct != AIR_HU
         assert np.array_equal(pair.cect[inside], pair.ncct[inside] + 1)
@@ -28,30 +35,32 @@ def test_both_volumes_are_cut_alike():
 def test_crops_cover_the_whole_field_of_view(size, crop):
     stacks = Stacks([Pair(*(np.arange(size * size, dtype=np.int16).reshape(1, size, size),) * 2)], depth=1)
     seen = Counter()
-    for step in range(600):
-        seen.update(np.unique(stacks.draw(0, step, crop, max_shift=6).ncct).tolist())
+    for place in range(600):
+        seen.update(np.unique(stacks.draw(dataclasses.replace(PLAIN, max_shift=6), place, crop).ncct).tolist())
     seen.pop(AIR_HU, None)
     assert len(seen) == size * size
     corners = [seen[index] for index in (0, size - 1, size * (size - 1), size * size - 1)]
     assert min(corners) > 0.005 * 600  # a central crop would never show a corner
 
 
-def test_every_stack_of_every_volume_is_equally_likely():
-    stacks = Stacks([numbered(16, 8), numbered(20, 8)], depth=16)
-    assert len(stacks) == 1 + 5
-    drawn = Counter(int(np.random.default_rng([0, step]).integers(len(stacks))) for step in range(3000))
-    assert set(drawn) == set(range(6))
-    assert max(drawn.values()) < 1.25 * min(drawn.values())
-    assert [stacks.places[number] for number in range(6)] == [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4)]
+def test_every_stack_of_every_volume_is_seen_once_an_epoch_in_another_order():
+    stacks = Stacks([numbered(16, 8), numbered(20, 8), numbered(15, 8)], depth=16)
+    assert [stacks.places[number] for number in range(len(stacks))] == [(0, 0)] + [(1, z) for z in range(5)]
+    orders = [tuple(stacks.number_at(0, 6 * epoch + place) for place in range(6)) for epoch in range(20)]
+    assert all(sorted(order) == list(range(6)) for order in orders)
+    assert len(set(orders)) > 15
+    assert [stacks.number_at(1, place) for place in range(60)] != [stacks.number_at(0, place) for place in range(60)]
 
 
-def test_a_step_sees_the_same_data_whenever_it_runs():
+def test_a_place_in_the_stream_has_the_same_data_whenever_it_is_read():
     stacks = Stacks([numbered(24, 40)], depth=16)
-    first, again, other, other_seed = (
-        stacks.draw(seed, step, 32, 5).ncct for seed, step in ((3, 7), (3, 7), (3, 8), (4, 7))
+    recipe = dataclasses.replace(PLAIN, noise_hu=10.0, iodine=(0.5, 1.5))
+    other = dataclasses.replace(recipe, seed=4)
+    first, again, next_place, other_seed = (
+        stacks.draw(asked, place, 32).ncct for asked, place in ((recipe, 7), (recipe, 7), (recipe, 8), (other, 7))
     )
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, next_place)
     assert not np.array_equal(first, other_seed)
 
 
@@ -69,3 +78,68 @@ def test_a_small_image_lies_whole_in_the_crop():
     offsets = [random_offset(random, 20, 32, 0) for _ in range(300)]
     assert min(offsets) == -12
     assert max(offsets) == 0
+
+
+def test_a_shift_reaches_both_ends_and_no_further():
+    random = np.random.default_rng(0)
+    offsets = {random_offset(random, 512, 512, 50) for _ in range(3000)}
+    assert offsets == set(range(-50, 51))
+
+
+def test_iodine_scales_what_contrast_adds_and_nothing_else():
+    random = np.random.default_rng(0)
+    ncct = np.full((2, 8, 8), 40, np.int16)
+    pair = Pair(ncct, ncct + np.int16(200))
+    enhanced = []
+    for _ in range(200):
+        changed = augment(pair, random, dataclasses.replace(PLAIN, iodine=(0.5, 1.5)))
+        assert np.array_equal(changed.ncct, ncct)
+        assert len(np.unique(changed.cect)) == 1
+        enhanced.append(int(changed.cect[0, 0, 0]) - 40)
+    assert min(enhanced) >= 100 and max(enhanced) <= 300
+    assert min(enhanced) < 110 and max(enhanced) > 290
+
+
+def test_noise_is_the_same_in_input_and_target():
+    ncct = np.zeros((2, 64, 64), np.int16)
+    changed = augment(
+        Pair(ncct, ncct + np.int16(300)), np.random.default_rng(3), dataclasses.replace(PLAIN, noise_hu=20.0)
+    )
+    assert 1 < changed.ncct.std() < 20
+    assert np.array_equal(changed.cect - changed.ncct, np.full(ncct.shape, 300))
+
+
+def test_nothing_is_altered_in_the_papers_recipes():
+    pair = numbered(2, 8)
+    assert augment(pair, np.random.default_rng(0), PLAIN) == pair
+
+
+def test_reading_ahead_keeps_the_order_and_the_limit():
+    begun, lock = [], threading.Lock()
+
+    def read(step):
+        with lock:
+            begun.append(step)
+        time.sleep(0.02 if step % 2 else 0)  # odd ones come late
+        return step * step
+
+    with read_ahead(read, 3, 20, threads=3) as ahead:
+        assert ahead.next() == 9
+        time.sleep(0.2)
+        assert max(begun) < 3 + 8
+        assert [ahead.next() for _ in range(4, 20)] == [step * step for step in range(4, 20)]
+        with pytest.raises(IndexError):
+            ahead.next()
+    assert sorted(begun) == list(range(3, 20))
+
+
+def test_an_error_while_reading_ahead_comes_with_its_step():
+    def read(step):
+        if step == 2:
+            raise OSError("the disk is gone")
+        return step
+
+    with read_ahead(read, 0, 5, threads=2) as ahead:
+        assert [ahead.next(), ahead.next()] == [0, 1]
+        with pytest.raises(OSError, match="the disk is gone"):
+            ahead.next()

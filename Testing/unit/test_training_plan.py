@@ -1,0 +1,94 @@
+"""What a recipe means on a training set: steps, epochs, learning rates, and the split by patients."""
+
+import dataclasses
+
+import pytest
+
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastTrainingLib.plan import Plan
+from SyntheticContrastTrainingLib.recipes import Recipe, find_recipe, override
+from SyntheticContrastTrainingLib.split import patient_key, split_patients
+
+PATIENTS = [f"patient{number:02d}" for number in range(25)]
+
+
+def choi(**changes):
+    return dataclasses.replace(find_recipe("choi2021"), **changes)
+
+
+def test_the_paper_takes_20_epochs_of_every_stack():
+    plan = Plan(choi(), stacks=3000)
+    assert plan.total_steps == 60000
+    assert [plan.epoch(step) for step in (0, 2999, 3000, 59999)] == [0, 0, 1, 19]
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(1, 20), (2, 10), (3, 7), (4, 5), (7, 3)])
+def test_a_batch_takes_several_stacks_a_step(batch, steps):
+    plan = Plan(choi(epochs=2, batch_size=batch), stacks=10)
+    assert plan.total_steps == steps
+    assert plan.epoch(steps - 1) == 1
+
+
+def test_the_last_steps_see_whole_slices():
+    plan = Plan(Recipe("test", steps=3, crop=256, final_steps=2, final_crop=512), stacks=10)
+    assert [plan.crop(step) for step in range(plan.total_steps)] == [256, 256, 256, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", {0: 2e-4, 10: 2e-4, 19: 2e-4}),
+        ("step", {0: 2e-4, 9: 2e-4, 10: 2e-5, 19: 2e-5}),
+        ("inverse", {0: 2e-4, 9: 2e-4, 10: 2e-4, 11: 2e-4 / 1.1, 19: 2e-4 / 1.9}),
+        ("cosine", {0: 2e-4, 19: 0.0}),
+    ],
+)
+def test_learning_rates_by_epoch(schedule, rates):
+    plan = Plan(choi(schedule=schedule), stacks=5)
+    found = {epoch: plan.learning_rate(5 * epoch + 4 if epoch else 0) for epoch in rates}
+    assert found == pytest.approx(rates)
+    every = [plan.learning_rate(step) for step in range(plan.total_steps)]
+    assert every == sorted(every, reverse=True)
+
+
+def test_the_code_and_the_paper_fall_differently():
+    paper, code = (Plan(find_recipe(name), stacks=1) for name in ("choi2021", "choi2021-code"))
+    assert paper.learning_rate(10) == pytest.approx(2e-5)
+    assert code.learning_rate(10) == pytest.approx(2e-4)
+    assert code.learning_rate(19) == pytest.approx(2e-4 / 1.9)
+
+
+def test_series_of_one_patient_stay_together():
+    assert [patient_key(name) for name in ("TCGA-KM-8440_1", "TCGA-KM-8440_12", "TCGA-KM-8440", "case_01", "a_b")] == [
+        *["TCGA-KM-8440"] * 3,
+        "case_01",
+        "a_b",
+    ]
+    cases = [f"{patient}_{series}" for patient in PATIENTS for series in (1, 2, 3)]
+    for seed in range(10):
+        split = split_patients(cases, choi(seed=seed))
+        assert sorted(split.training + split.validation) == sorted(cases)
+        assert not {patient_key(case) for case in split.training} & {patient_key(case) for case in split.validation}
+        assert len(split.validation) == 3 * 3  # a tenth of 25 patients, rounded half up
+
+
+def test_the_seed_decides_the_split_and_the_order_of_cases_does_not():
+    splits = [set(split_patients(PATIENTS, choi(seed=seed)).validation) for seed in (0, 0, 1)]
+    assert splits[0] == splits[1] != splits[2]
+    assert set(split_patients(PATIENTS[::-1], choi(seed=0)).validation) == splits[0]
+
+
+@pytest.mark.parametrize(("patients", "count"), [(1, 0), (4, 0), (5, 1), (14, 1), (15, 2)])
+def test_few_patients_all_train(patients, count):
+    assert len(split_patients(PATIENTS[:patients], choi()).validation) == count
+
+
+def test_a_given_split():
+    recipe = override(choi(), {"validation": ["b_2"]})
+    split = split_patients(["a", "b_1", "b_2", "c"], recipe)
+    assert split.validation == ("b_1", "b_2")
+    assert split.training == ("a", "c")
+    with pytest.raises(InputError, match="b_2 is no case"):
+        split_patients(["a", "c"], recipe)
+    with pytest.raises(InputError, match="none is left"):
+        split_patients(["b_1", "b_2"], recipe)

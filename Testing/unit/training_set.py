@@ -1,0 +1,50 @@
+"""A prepared training set of phantoms, and the smallest run on it, for the tests of training."""
+
+import functools
+
+import numpy as np
+
+from SyntheticContrastLib.ct.phantom import thorax_phantom
+from SyntheticContrastTrainingLib.dataset import Pair, Stacks
+from SyntheticContrastTrainingLib.prepared import PreparedCase, hash_source, write_json, write_manifest
+from SyntheticContrastTrainingLib.recipes import Recipe
+from unit import entry
+
+CLI = entry.REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI"
+TRAIN, EXPORT = CLI / "train.py", CLI / "export.py"
+SLICES, DEPTH = 16, 4
+SMALL = Recipe("l1", gf=2, df=2, depth=DEPTH, norm="keras", steps=6, crop=128, final_crop=128, max_shift=4)
+SETTINGS = ("gf=2", "df=2", "depth=4", "norm=keras", "crop=128", "final_crop=128", "max_shift=4")
+DATA = {"cases": 1, "simulated": 0, "slices": SLICES, "files": [], "validation": []}
+
+
+@functools.cache
+def phantom_pair(seed=0):
+    phantom = thorax_phantom((SLICES, 128, 128), (15.0, 2.8, 2.8), seed)
+    return Pair(phantom.ncct, phantom.cect)
+
+
+def phantom_stacks(count=1):
+    return Stacks([phantom_pair(seed) for seed in range(count)], DEPTH)
+
+
+def write_training_set(folder, case_ids):
+    """What prepare.py would write, one phantom a case."""
+    identity = tuple(tuple(float(value) for value in row) for row in np.eye(4))
+    cases = []
+    for seed, case_id in enumerate(case_ids):
+        pair = phantom_pair(seed)
+        (folder / case_id).mkdir(parents=True)
+        for name, hu in (("ncct.npy", pair.ncct), ("cect.npy", pair.cect)):
+            np.save(folder / case_id / name, hu)
+        files = {name: hash_source(folder / case_id / name) for name in ("ncct.npy", "cect.npy")}
+        cases.append(PreparedCase(case_id, pair.cect.shape, (15.0, 2.8, 2.8), identity, False, {}, {}, files))
+        write_json(folder / case_id / "case.json", {})
+    write_manifest(folder, cases)
+    return folder
+
+
+def train_arguments(data, output, *more, recipe="l1", settings=("steps=6",)):
+    """Arguments of train.py for a small run on the CPU; `settings` come after those that make it small."""
+    values = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
+    return ["--recipe", recipe, "--data", data, "--output", output, "--device", "cpu", *values, *more]
