@@ -186,19 +186,9 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
 
 
 def main(arguments: list[str]) -> int:
-    report = Reporter("none")
-    try:
-        args = parse(arguments)
-        report = Reporter(args.progress)
-        status = run(args, report)
-    except SystemExit:
-        raise
-    except BaseException as error:
-        status, line = explain(error)
-        report.event("end", status=status, message=line)
-        raise
-    report.event("end", status=status, message="done" if status == DONE else "some cases failed")
-    return status
+    args = parse(arguments)
+    report = Reporter(args.progress)
+    return report.conclude(lambda: run(args, report))
 
 
 if __name__ == "__main__":

@@ -222,24 +222,13 @@ def write_tables(listed: Sequence[Pair], missing: Mapping[str, list[str]], outpu
 
 
 def main(arguments: list[str], open_transport: Callable[[Iterable[str]], Transport] | None = None) -> int:
-    report = Reporter("none")
-    try:
-        args = parse(arguments)
-        report = Reporter(args.progress)
-        if open_transport is None:
-            from SyntheticContrastTrainingLib.public_download import IdcTransport
+    args = parse(arguments)
+    report = Reporter(args.progress)
+    if open_transport is None:
+        from SyntheticContrastTrainingLib.public_download import IdcTransport
 
-            open_transport = IdcTransport.open
-        status = run(args, report, open_transport)
-    except SystemExit:
-        raise
-    except BaseException as error:
-        status, line = explain(error)
-        report.event("end", status=status, message=line)
-        raise
-    messages = {DONE: "done", CANCELLED: "cancelled"}
-    report.event("end", status=status, message=messages.get(status, "some pairs failed"))
-    return status
+        open_transport = IdcTransport.open
+    return report.conclude(lambda: run(args, report, open_transport), failed="some pairs failed")
 
 
 if __name__ == "__main__":

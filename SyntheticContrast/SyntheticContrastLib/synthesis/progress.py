@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
+
+from SyntheticContrastLib.synthesis.process import CANCELLED, DONE, explain
 
 ProgressKind = Literal["bar", "json", "none"]
 BAR_WIDTH = 30
@@ -31,6 +34,17 @@ class Reporter:
             print(json.dumps({"event": name, **fields}, ensure_ascii=False), file=self.out, flush=True)
         elif self.kind == "bar" and line:
             print(line, file=self.out, flush=True)
+
+    def conclude(self, work: Callable[[], int], failed: str = "some cases failed") -> int:
+        """Do the `work` of an entry, which returns the exit status, and tell the event "end" whatever comes of it."""
+        try:
+            status = work()
+        except BaseException as error:
+            status, message = explain(error)
+            self.event("end", status=status, message=message)
+            raise
+        self.event("end", status=status, message={DONE: "done", CANCELLED: "cancelled"}.get(status, failed))
+        return status
 
     def begin(self) -> None:
         """Slices are counted, and time is measured, from here."""
