@@ -1,11 +1,12 @@
 """Turn a checkpoint into a model bundle that generate.py and the Slicer module use.
 
 Examples:
-  export.py --checkpoint run/last.pt --output models/my-model
+  export.py --checkpoint run/best.pt --output models/my-model
   export.py --checkpoint run/last.pt --output models/my-model --card about.json
 
-The weights are the averaged ones (EMA). Architecture, windows and recipe are written into the card from the run;
-about.json may give what the run cannot know: name, description, training_data, figures, intended_use, licence.
+The weights are the averaged ones, where the recipe has an average (EMA). Architecture, windows, recipe and the last
+validation are written into the card from the run; about.json may give what the run cannot know: name, description,
+training_data, figures, intended_use, licence.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="last.pt of a run")
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="best.pt or last.pt of a run")
     parser.add_argument("--output", required=True, type=Path, metavar="BUNDLE_DIR", help="new folder; names the model")
     parser.add_argument("--card", type=Path, metavar="JSON", help="fields of the card that the run cannot know")
     parser.add_argument(

@@ -9,6 +9,8 @@ Examples:
   torchrun --nproc-per-node 4 train.py --recipe choi2021 --data prepared/ --output run/ --set batch_size=4
 
 Ctrl-C saves a checkpoint and stops (exit status 3); --resume goes on from the last one, also after a crash or a kill.
+On several nodes, --data and --output lie on a disk that all of them see.
+
 Cases <patient>_1, <patient>_2, ... are one patient's, and are never split up: they all train or all validate.
 """
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +87,8 @@ def build_discriminator(recipe: Recipe) -> nn.Module:
     return network
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
     """Mixed precision, where the recipe asks for it."""
-    dtype = torch.float16 if recipe.precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=recipe.precision != "fp32")
+    if recipe.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.float16 if recipe.precision == "fp16" else torch.bfloat16)

@@ -37,7 +37,8 @@ def save_montage(path: Path, slices: Sequence[tuple[NDArray, NDArray, NDArray]],
         axis.set_title(heading, fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=9)
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.55 / figure.get_figheight(), wspace=0.01, hspace=0.01)
+    height = figure.get_figheight()
+    figure.suptitle(title, fontsize=9, y=1 - 0.08 / height, va="top")
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.55 / height, wspace=0.01, hspace=0.01)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=80, format="png")

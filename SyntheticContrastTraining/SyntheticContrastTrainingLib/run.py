@@ -29,6 +29,7 @@ from SyntheticContrastTrainingLib.dataset import Pair
 from SyntheticContrastTrainingLib.loading import read_ahead
 from SyntheticContrastTrainingLib.montage import save_montage
 from SyntheticContrastTrainingLib.plan import Plan
+from SyntheticContrastTrainingLib.recipes import Recipe
 from SyntheticContrastTrainingLib.trainer import Trainer
 from SyntheticContrastTrainingLib.validation import synthesise, validate
 
@@ -203,14 +204,7 @@ def start_run(trainer: Trainer, output: Path, resume: bool, tell: Callable[[str]
         InputError: if `output` holds a run already and `resume` is not asked for, or the other way round.
     """
     if resume:
-        leads = trainer.crew.leads
-        checkpoint = load_latest(output, tell if leads else lambda line: None)
-        trainer.restore(checkpoint)
-        trainer.crew.wait()
-        if leads:
-            keep_log_up_to(output / LOG, checkpoint.step)
-            for left_over in output.glob(".partial-*"):
-                left_over.unlink()
+        go_on(trainer, output, tell)
         return
     if any((output / name).exists() for name in (LAST, PREVIOUS, LOG)):
         raise InputError(f"{output} holds a run already: continue it with --resume, or give another --output")
@@ -219,6 +213,29 @@ def start_run(trainer: Trainer, output: Path, resume: bool, tell: Callable[[str]
         output.mkdir(parents=True, exist_ok=True)
         with atomic_file(output / RECIPE) as temporary:
             temporary.write_text(trainer.recipe.to_json(), encoding="utf-8")
+
+
+def go_on(trainer: Trainer, output: Path, tell: Callable[[str], None]) -> None:
+    """Restore the last checkpoint, and take away what a killed run wrote after it.
+
+    A run that was killed before its first checkpoint starts again.
+
+    Raises:
+        InputError: if there is no run, its checkpoints are damaged, or it was started differently.
+    """
+    leads = trainer.crew.leads
+    begun = (output / RECIPE).is_file() and not any((output / name).exists() for name in (LAST, PREVIOUS))
+    if begun:
+        if Recipe.from_json((output / RECIPE).read_text(encoding="utf-8")) != trainer.recipe:
+            raise InputError("the run was started with another recipe: resume it with the same settings")
+        tell("the run has no checkpoint yet: starting again")
+    else:
+        trainer.restore(load_latest(output, tell if leads else lambda line: None))
+    trainer.crew.wait()
+    if leads:
+        keep_log_up_to(output / LOG, trainer.step)
+        for left_over in output.glob(".partial-*"):
+            left_over.unlink()
 
 
 def keep_log_up_to(path: Path, step: int) -> None:

@@ -17,6 +17,7 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models.bundle import load_bundle
 from SyntheticContrastTrainingLib.checkpoint import load_checkpoint, load_latest
 from SyntheticContrastTrainingLib.dataset import Pair
+from SyntheticContrastTrainingLib.recipes import find_recipe, override, parse_settings
 from SyntheticContrastTrainingLib.run import Schedule, start_run, train
 from SyntheticContrastTrainingLib.trainer import Trainer
 from SyntheticContrastTrainingLib.validation import compare, fixed_stacks, synthesise, validate
@@ -24,6 +25,7 @@ from unit.entry import call, command, run_after
 from unit.training_set import (
     DATA,
     EXPORT,
+    SETTINGS,
     SMALL,
     TRAIN,
     phantom_pair,
@@ -273,6 +275,18 @@ def test_what_resume_refuses(stacks, data, tmp_path, capsys):
     assert "another recipe" in call(TRAIN, other, capsys).err
     with pytest.raises(InputError, match="other data"):
         start_run(Trainer(SMALL, stacks, {**DATA, "cases": 2}), run, resume=True, tell=silent)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(stacks, data, tmp_path, capsys):
+    run, settings = tmp_path / "run", ("steps=2",)
+    new_run(stacks, run, override(find_recipe("l1"), parse_settings([*SETTINGS, *settings])))
+    (run / "log.jsonl").write_text('{"step": 1}\n{"st')
+    outcome = call(TRAIN, train_arguments(data, run, "--resume", settings=("steps=3",)), capsys)
+    assert (outcome.status, "another recipe" in outcome.err) == (2, True)
+    outcome = call(TRAIN, train_arguments(data, run, "--resume", settings=settings), capsys)
+    assert outcome.status == 0, outcome.err
+    assert "no checkpoint yet: starting again" in outcome.out
+    assert [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()] == [2]
 
 
 def test_a_checkpoint_with_code_in_it_is_not_run(tmp_path):

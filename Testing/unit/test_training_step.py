@@ -11,6 +11,7 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.window import to_windows
 from SyntheticContrastTrainingLib.adversary import Adversary
 from SyntheticContrastTrainingLib.distributed import Crew
+from SyntheticContrastTrainingLib.learner import Learner
 from SyntheticContrastTrainingLib.losses import enhancement_weights, fooled, judged_fake, judged_real, weighted_l1
 from SyntheticContrastTrainingLib.recipes import find_recipe
 from SyntheticContrastTrainingLib.trainer import Trainer
@@ -248,7 +249,30 @@ def test_bf16_is_near_fp32(stacks):
     assert {value.dtype for value in quick.generator.state_dict().values()} == {torch.float32}
 
 
-def test_a_loss_that_is_no_number_changes_nothing(stacks):
+def test_the_loss_scaling_of_fp16_changes_no_update_skips_an_overflow_and_is_kept():
+    recipe = dataclasses.replace(SMALL, precision="fp16")
+    plain, scaled, resumed = (
+        Learner(torch.nn.Linear(3, 1, bias=False), one, torch.device("cpu"), Crew()) for one in (SMALL, recipe, recipe)
+    )
+    scaled.network.load_state_dict(plain.network.state_dict())
+    inputs = torch.tensor([[1.0, -2.0, 3.0]])
+    for learner in (plain, scaled):
+        learner.learn(learner.network(inputs).sum() ** 2)
+        learner.update(1e-3)
+    torch.testing.assert_close(scaled.network.weight, plain.network.weight)
+
+    before = scaled.network.weight.detach().clone()
+    scale = scaled.scaler.get_scale()
+    scaled.learn(scaled.network(inputs * 1e38).sum() ** 2)
+    scaled.update(1e-3)
+    assert torch.equal(scaled.network.weight, before)
+    assert scaled.scaler.get_scale() == scale / 2
+    resumed.restore(scaled.state())
+    assert resumed.scaler.get_scale() == scale / 2
+    assert resumed.scaler.is_enabled() and not plain.scaler.is_enabled()
+
+
+def test_a_loss_that_is_no_number_leaves_the_generator_as_it_is(stacks):
     trainer = Trainer(GAN, stacks, DATA)
     with torch.no_grad():
         next(trainer.generator.parameters()).fill_(float("nan"))
