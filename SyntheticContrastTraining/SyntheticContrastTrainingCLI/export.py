@@ -3,6 +3,7 @@
 Examples:
   export.py --checkpoint run/best.pt --output models/my-model
   export.py --checkpoint run/last.pt --output models/my-model --card about.json
+  export.py --checkpoint final20.h5 --output models/authors-model    (weights of the public Keras code of Choi 2021)
 
 The weights are the averaged ones, where the recipe has an average (EMA). Architecture, windows, recipe and the last
 validation are written into the card from the run; about.json may give what the run cannot know: name, description,
@@ -27,7 +28,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="best.pt or last.pt of a run")
+    parser.add_argument(
+        "--checkpoint", required=True, type=Path, metavar="FILE", help="best.pt or last.pt of a run, or .h5"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="BUNDLE_DIR", help="new folder; names the model")
     parser.add_argument("--card", type=Path, metavar="JSON", help="fields of the card that the run cannot know")
     parser.add_argument(
@@ -40,16 +43,24 @@ def main(arguments: list[str]) -> int:
     args = parse(arguments)
 
     from SyntheticContrastLib.models.bundle import write_bundle
-    from SyntheticContrastTrainingLib.checkpoint import load_checkpoint
-    from SyntheticContrastTrainingLib.export import build_card, read_about
-    from SyntheticContrastTrainingLib.trainer import build_generator
+    from SyntheticContrastTrainingLib.export import build_card, build_imported_card, read_about
 
-    checkpoint = load_checkpoint(args.checkpoint)
-    generator = build_generator(checkpoint.recipe)
-    generator.load_state_dict(checkpoint.ema)
-    card = build_card(checkpoint, args.output.name, read_about(args.card) if args.card else {})
+    name, about = args.output.name, read_about(args.card) if args.card else {}
+    if args.checkpoint.suffix.lower() in (".h5", ".hdf5"):
+        from SyntheticContrastLib.models.keras_weights import architecture_arguments, import_generator
+
+        generator = import_generator(args.checkpoint)
+        card = build_imported_card(architecture_arguments(generator), name, about)
+    else:
+        from SyntheticContrastTrainingLib.checkpoint import load_checkpoint
+        from SyntheticContrastTrainingLib.trainer import build_generator
+
+        checkpoint = load_checkpoint(args.checkpoint)
+        generator = build_generator(checkpoint.recipe)
+        generator.load_state_dict(checkpoint.ema)
+        card = build_card(checkpoint, name, about)
     bundle = write_bundle(args.output, generator, card, half=not args.full_precision)
-    print(f"{bundle.folder}: {card.name}, step {checkpoint.step}, weights sha256 {bundle.card.weights_sha256}")
+    print(f"{bundle.folder}: {card.description} Weights sha256 {bundle.card.weights_sha256}")
     return DONE
 
 

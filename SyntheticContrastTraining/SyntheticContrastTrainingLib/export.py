@@ -1,4 +1,4 @@
-"""The card of a trained model, filled in from its run."""
+"""The card of a trained or imported model, filled in from what is known of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models.bundle import Card
 from SyntheticContrastTrainingLib.checkpoint import Checkpoint
+from SyntheticContrastTrainingLib.recipes import CHOI_WINDOWS
 
 ABOUT_FIELDS = ("name", "description", "training_data", "figures", "intended_use", "licence")
 
@@ -42,28 +43,43 @@ def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card
     if checkpoint.validation:
         measured = {name: round(value, 2) for name, value in checkpoint.validation.items()}
         figures = {f"validation, {len(data['validation'])} cases, window 350/50 (HU, dB)": measured}
+    source = {"name": "not stated", "cases": data["cases"], "simulated": data["simulated"], "licence": "not stated"}
+    arguments = {"gf": recipe.gf, "depth": recipe.depth, "norm": recipe.norm, "channels": len(recipe.windows)}
+    return _card(name, f"{trained}.", source, figures, arguments, recipe.windows, recipe.name, about)
+
+
+def build_imported_card(arguments: dict[str, Any], name: str, about: dict[str, Any]) -> Card:
+    """A card for weights imported from the public Keras code of Choi 2021; `arguments` rebuild its generator."""
+    source = {"name": "not stated", "licence": "not stated"}
+    description = "Imported from a weights file of the public Keras code of Choi 2021 (pix2pix3D-CT)."
+    return _card(name, description, source, {}, arguments, CHOI_WINDOWS, "choi2021-code", about)
+
+
+def _card(
+    name: str,
+    description: str,
+    source: dict[str, Any],
+    figures: dict[str, Any],
+    arguments: dict[str, Any],
+    windows: tuple[tuple[float, float], ...],
+    recipe: str,
+    about: dict[str, Any],
+) -> Card:
     fields: dict[str, Any] = {
         "name": name,
-        "description": f"{trained}.",
-        "training_data": [
-            {"name": "not stated", "cases": data["cases"], "simulated": data["simulated"], "licence": "not stated"}
-        ],
+        "description": description,
+        "training_data": [source],
         "figures": figures,
         "intended_use": "Research only, not for diagnosis.",
         "licence": "not stated",
     } | about
     return Card(
-        architecture=recipe.architecture,
-        architecture_arguments={
-            "gf": recipe.gf,
-            "depth": recipe.depth,
-            "norm": recipe.norm,
-            "channels": len(recipe.windows),
-        },
-        input_windows=recipe.windows,
-        output_window=recipe.windows[0],
-        patch_depth=recipe.depth,
+        architecture="choi2021",
+        architecture_arguments=arguments,
+        input_windows=windows,
+        output_window=windows[0],
+        patch_depth=arguments["depth"],
         slice_order="superior-to-inferior",
-        recipe=recipe.name,
+        recipe=recipe,
         **(fields | {"training_data": tuple(fields["training_data"])}),
     )

@@ -11,9 +11,10 @@ from keras import layers
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models.bundle import load_bundle, write_bundle
 from SyntheticContrastLib.models.keras_weights import architecture_arguments, import_generator
-from unit import keras_rebuild
+from unit import entry, keras_rebuild
 from unit.tiny import tiny_card
 
+EXPORT = entry.REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI" / "export.py"
 SHAPE = (128, 128, 16)
 # Keras 3.15 converts its own variables in a way that NumPy 2 warns of.
 ignore_keras_warning = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -160,6 +161,17 @@ def test_imported_generator_goes_into_a_bundle(generator, tmp_path):
     card = tiny_card(architecture_arguments=architecture_arguments(network))
     write_bundle(tmp_path / "bundle", network, card, half=False)
     assert_same(generator, load_bundle(tmp_path / "bundle").load_generator())
+
+
+def test_export_makes_a_bundle_of_it(generator, tmp_path, capsys):
+    path = write_keras2(tmp_path / "final20.h5", keras2_layers(generator, {}))
+    done = entry.call(EXPORT, ["--checkpoint", path, "--output", tmp_path / "authors"], capsys)
+    assert done.status == 0, done.err
+    bundle = load_bundle(tmp_path / "authors")
+    assert bundle.card.recipe == "choi2021-code" and bundle.card.name == "authors"
+    loaded, imported = bundle.load_generator(), import_generator(path)
+    for name, tensor in imported.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.half().float())
 
 
 def refused(path, text, **arguments):
