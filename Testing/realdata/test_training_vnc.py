@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from SyntheticContrastLib.ct.read import read_ct
 from SyntheticContrastTrainingLib.vnc import simulate_vnc
@@ -17,7 +18,8 @@ BLOOD = {
     "left atrium": (24, 289, 262, 8),
     "left ventricle": (30, 217, 322, 8),
 }
-UNTOUCHED = {"marrow": (16, 350, 243, 5), "effusion": (30, 300, 170, 15)}
+UNDILUTED = (27, 229, 218, 7)  # contrast in the right atrium, as dense as bone
+UNTOUCHED = {"marrow": (16, 350, 243, 5), "effusion": (30, 300, 170, 15), "sternum": (27, 172, 268, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,27 @@ def test_blood_is_unenhanced(volumes, name):
     assert cect.mean() > 190
     assert abs(vnc.mean() - 40) < 8
     assert vnc.std() < max(25, 1.3 * cect.std())
+
+
+def test_undiluted_contrast_is_not_left_as_bone(volumes):
+    cect, vnc = (square(volume, UNDILUTED) for volume in volumes)
+    assert cect.mean() > 300
+    assert abs(vnc.mean() - 40) < 15
+
+
+def test_the_border_to_the_septum_is_gone(volumes):
+    """In a real non-contrast CT the gradient in the heart is 1.2 to 1.5 times that inside the ventricle."""
+    z, rows, columns = 30 - FIRST, slice(70, 150), slice(270, 360)
+    steep = []
+    for hu in volumes:
+        smooth = ndimage.gaussian_filter(hu[z].astype(np.float32), 2 / 0.7)
+        steep.append(np.hypot(*np.gradient(smooth))[rows, columns])
+    border = steep[0] > np.percentile(steep[0], 80)
+    border &= ndimage.minimum_filter(volumes[0][z].astype(np.float32), 17)[rows, columns] > -50
+    assert border.sum() > 200
+    before, after = (values[border].mean() / np.median(values) for values in steep)
+    assert before > 2
+    assert after < 1.6
 
 
 def test_noise_of_the_aorta_stays(volumes):
