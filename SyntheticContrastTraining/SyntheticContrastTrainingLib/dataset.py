@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.in_plane import BEND_KNOTS, Placement, cut_out, sample
 from SyntheticContrastTrainingLib.prepared import PreparedCase, open_volumes
 from SyntheticContrastTrainingLib.recipes import Recipe
 
@@ -23,15 +24,15 @@ HU_RANGE = (-1024, 3071)
 _ORDER, _STACK = 0, 1  # of random numbers: one purpose never shares them with another
 
 Volume = NDArray[np.int16]
-Offset = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """NCCT (or VNC) and CECT on one grid, (Z, Y, X) int16 HU."""
+    """NCCT (or VNC) and CECT on one grid, (Z, Y, X) int16 HU, and its spacing in mm."""
 
     ncct: Volume
     cect: Volume
+    spacing_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 class Stacks:
@@ -52,18 +53,24 @@ class Stacks:
         for case in cases:
             if case.shape_zyx[0] < depth:
                 raise InputError(f"case {case.case_id} has {case.shape_zyx[0]} slices: a stack needs {depth}")
-        return cls([Pair(*open_volumes(folder, case)) for case in cases], depth)
+        return cls([Pair(*open_volumes(folder, case), case.spacing_zyx) for case in cases], depth)
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def read(self, number: int, offset_yx: Offset, crop: int) -> Pair:
-        """One stack, (depth, crop, crop): the same cut-out of both volumes, air where it reaches beyond them."""
+    def read(self, number: int, thickness: int = 1) -> Pair:
+        """One stack, (depth, Y, X), of slices as they are, or each the mean of `thickness` neighbours.
+
+        Where the volume ends too early for thicker slices, the stack begins earlier.
+        """
         pair, z = self.places[number]
         volumes = self.pairs[pair]
+        z = min(z, len(volumes.cect) - self.depth * thickness)
+        part = slice(z, z + self.depth * thickness)
         return Pair(
-            cut_out(volumes.ncct[z : z + self.depth], offset_yx, crop),
-            cut_out(volumes.cect[z : z + self.depth], offset_yx, crop),
+            merge_slices(volumes.ncct[part], thickness),
+            merge_slices(volumes.cect[part], thickness),
+            (volumes.spacing_zyx[0] * thickness, *volumes.spacing_zyx[1:]),
         )
 
     def number_at(self, seed: int, place: int) -> int:
@@ -75,10 +82,45 @@ class Stacks:
         """The stack at this place in the stream, cut to `crop` x `crop` and altered as the recipe says."""
         random = np.random.default_rng([recipe.seed, _STACK, place])
         number = self.number_at(recipe.seed, place)
-        shape = self.pairs[self.places[number][0]].cect.shape
-        shift = recipe.max_shift
-        offset = random_offset(random, shape[1], crop, shift), random_offset(random, shape[2], crop, shift)
-        return augment(self.read(number, offset, crop), random, recipe)
+        volumes = self.pairs[self.places[number][0]]
+        stack = self.read(number, draw_thickness(random, volumes, self.depth, recipe))
+        return augment(crop_in_plane(stack, random, recipe, crop), random, recipe)
+
+
+def draw_thickness(random: np.random.Generator, volumes: Pair, depth: int, recipe: Recipe) -> int:
+    """How many slices are averaged to one: up to `recipe.slice_mm` thick, and no more than the volume can fill."""
+    most = int(min(recipe.slice_mm / volumes.spacing_zyx[0], len(volumes.cect) / depth))
+    return int(random.integers(1, most + 1)) if most > 1 else 1
+
+
+def merge_slices(volume: Volume, thickness: int) -> Volume:
+    """(Z, Y, X) to (Z / thickness, Y, X)."""
+    if thickness == 1:
+        return volume
+    return to_int16(volume.reshape(-1, thickness, *volume.shape[1:]).mean(axis=1, dtype=np.float32))
+
+
+def crop_in_plane(stack: Pair, random: np.random.Generator, recipe: Recipe, crop: int) -> Pair:
+    """(depth, crop, crop): the same part of both, somewhere in the field of view; air where it reaches beyond it.
+
+    The pixels stay as they are, unless the recipe asks for another size, or turns, magnifies or bends.
+    """
+    step = recipe.pixel_mm / stack.spacing_zyx[1] if recipe.pixel_mm else 1.0
+    if recipe.magnification != (1.0, 1.0):
+        step /= random.uniform(*recipe.magnification)
+    reach = round(crop * step)
+    offset = tuple(random_offset(random, size, reach, recipe.max_shift) for size in stack.cect.shape[1:])
+    degrees = random.uniform(-recipe.rotation, recipe.rotation) if recipe.rotation else 0.0
+    bend = None
+    if recipe.bend:
+        bend = (random.standard_normal((2, BEND_KNOTS, BEND_KNOTS)) * recipe.bend).astype(np.float32)
+    if step == 1.0 and not degrees and bend is None:
+        ncct, cect = (cut_out(volume, offset, (crop, crop), AIR_HU) for volume in (stack.ncct, stack.cect))
+    else:
+        centre = offset[0] + (reach - 1) / 2, offset[1] + (reach - 1) / 2
+        both = np.concatenate([stack.ncct, stack.cect])
+        ncct, cect = np.split(to_int16(sample(both, Placement(centre, crop, step, degrees, bend), AIR_HU)), 2)
+    return Pair(ncct, cect, stack.spacing_zyx)
 
 
 @lru_cache(maxsize=4)
@@ -97,20 +139,6 @@ def random_offset(random: np.random.Generator, size: int, crop: int, max_shift: 
     return int(random.integers(lowest - max_shift, highest + max_shift + 1))
 
 
-def cut_out(volume: Volume, offset_yx: Offset, crop: int) -> Volume:
-    """(Z, crop, crop) of a (Z, Y, X) volume, from an offset that may lie outside it; air outside."""
-    result = np.full((len(volume), crop, crop), AIR_HU, dtype=np.int16)
-    inside, source = [], []
-    for offset, size in zip(offset_yx, volume.shape[1:], strict=True):
-        first, last = max(offset, 0), min(offset + crop, size)
-        if first >= last:
-            return result
-        inside.append(slice(first - offset, last - offset))
-        source.append(slice(first, last))
-    result[:, inside[0], inside[1]] = volume[:, source[0], source[1]]
-    return result
-
-
 def augment(pair: Pair, random: np.random.Generator, recipe: Recipe) -> Pair:
     """Another amount of iodine in the target, and noise: the same in both, so that it stays the input's own."""
     ncct, cect = pair.ncct, pair.cect
@@ -119,7 +147,7 @@ def augment(pair: Pair, random: np.random.Generator, recipe: Recipe) -> Pair:
     if recipe.noise_hu > 0:
         noise = random.standard_normal(ncct.shape, np.float32) * np.float32(random.uniform(0, recipe.noise_hu))
         ncct, cect = to_int16(ncct + noise), to_int16(cect + noise)
-    return Pair(ncct, cect)
+    return Pair(ncct, cect, pair.spacing_zyx)
 
 
 def to_int16(hu: NDArray) -> Volume:

@@ -45,6 +45,8 @@ def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card
         figures = {f"validation, {len(data['validation'])} cases, window 350/50 (HU, dB)": measured}
     source = {"name": "not stated", "cases": data["cases"], "simulated": data["simulated"], "licence": "not stated"}
     arguments = {"gf": recipe.gf, "depth": recipe.depth, "norm": recipe.norm, "channels": len(recipe.windows)}
+    if recipe.output != "plain":
+        arguments["output"] = recipe.output
     return _card(name, f"{trained}.", source, figures, arguments, recipe.windows, recipe.name, about)
 
 

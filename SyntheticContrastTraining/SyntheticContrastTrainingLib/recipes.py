@@ -32,6 +32,7 @@ class Recipe:
     df: int = 64  # filters of the first level of the discriminator
     depth: int = 16
     norm: str = "instance"
+    output: str = "plain"  # or residual: the network gives what is added to its input
     windows: tuple[tuple[float, float], ...] = CHOI_WINDOWS  # (width, level)
 
     epochs: int = 0
@@ -40,6 +41,11 @@ class Recipe:
     final_steps: int = 0
     final_crop: int = 512
     max_shift: int = 50  # how far a crop may reach beyond the image, which is filled with air
+    pixel_mm: float = 0.0  # every slice is resampled to this pixel size; 0: as it is
+    slice_mm: float = 0.0  # neighbouring slices are averaged, at random, to slices up to this thick; 0: as they are
+    rotation: float = 0.0  # in plane, degrees to either side
+    magnification: tuple[float, float] = (1.0, 1.0)  # range, in plane
+    bend: float = 0.0  # standard deviation, in voxels, of smooth random displacements in plane
     iodine: tuple[float, float] = (1.0, 1.0)  # range of s: the target is NCCT + s (CECT - NCCT)
     noise_hu: float = 0.0  # the same noise on input and target, its standard deviation drawn up to this
     validation_fraction: float = 0.1  # of the patients
@@ -171,7 +177,7 @@ def _converted(key: str, value: Any, wanted: Any) -> Any:
     try:
         if key == "windows":
             return tuple((float(width), float(level)) for width, level in value)
-        if key == "iodine":
+        if key in ("iodine", "magnification"):
             low, high = value
             return float(low), float(high)
     except (TypeError, ValueError):
@@ -197,6 +203,7 @@ def _check(recipe: Recipe) -> None:
         "df": recipe.df >= 1,
         "depth": recipe.depth in depths,
         "norm": recipe.norm in ("keras", "instance"),
+        "output": recipe.output in ("plain", "residual"),
         "windows": bool(recipe.windows) and all(width > 0 for width, _ in recipe.windows),
         "epochs": recipe.epochs >= 0,
         "steps": recipe.steps >= 0 and recipe.epochs + recipe.steps + recipe.final_steps >= 1,
@@ -204,6 +211,11 @@ def _check(recipe: Recipe) -> None:
         "final_steps": recipe.final_steps >= 0,
         "final_crop": recipe.final_crop >= smallest and recipe.final_crop % 128 == 0,
         "max_shift": recipe.max_shift >= 0,
+        "pixel_mm": recipe.pixel_mm >= 0,
+        "slice_mm": recipe.slice_mm >= 0,
+        "rotation": 0 <= recipe.rotation <= 180,
+        "magnification": 0 < recipe.magnification[0] <= recipe.magnification[1],
+        "bend": recipe.bend >= 0,
         "iodine": 0 <= recipe.iodine[0] <= recipe.iodine[1],
         "noise_hu": recipe.noise_hu >= 0,
         "validation_fraction": 0 <= recipe.validation_fraction < 1,

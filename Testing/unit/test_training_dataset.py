@@ -8,7 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks, augment, cut_out, random_offset
+from SyntheticContrastLib.ct.in_plane import cut_out
+from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks, augment, random_offset
 from SyntheticContrastTrainingLib.loading import read_ahead
 from SyntheticContrastTrainingLib.recipes import Recipe
 
@@ -66,11 +67,11 @@ def test_a_place_in_the_stream_has_the_same_data_whenever_it_is_read():
 
 def test_cut_out_fills_with_air():
     volume = np.ones((2, 4, 4), np.int16)
-    result = cut_out(volume, (-1, 2), 4)
+    result = cut_out(volume, (-1, 2), (4, 4), AIR_HU)
     expected = np.full((4, 4), AIR_HU)
     expected[1:, :2] = 1
     assert (result == expected).all()
-    assert (cut_out(volume, (9, 0), 4) == AIR_HU).all()
+    assert (cut_out(volume, (9, 0), (4, 4), AIR_HU) == AIR_HU).all()
 
 
 def test_a_small_image_lies_whole_in_the_crop():
@@ -143,3 +144,59 @@ def test_an_error_while_reading_ahead_comes_with_its_step():
         assert [ahead.next(), ahead.next()] == [0, 1]
         with pytest.raises(OSError, match="the disk is gone"):
             ahead.next()
+
+
+# Other geometries
+
+
+def ramp(slices=24, size=64, spacing=(2.0, 0.5, 0.5)):
+    """Values that rise linearly along x, a step of 10 HU a pixel, and along z by 3 HU a slice."""
+    z, _, x = np.meshgrid(np.arange(slices), np.arange(size), np.arange(size), indexing="ij")
+    ncct = (10 * x + 3 * z).astype(np.int16)
+    return Pair(ncct, ncct + np.int16(100), spacing)
+
+
+def test_thicker_slices_are_means_of_neighbours_and_end_with_the_volume():
+    stacks = Stacks([ramp()], depth=8)
+    recipe = dataclasses.replace(PLAIN, slice_mm=6.5, max_shift=0)
+    seen = Counter()
+    for place in range(200):
+        stack = stacks.draw(recipe, place, 64)
+        thickness = round(stack.spacing_zyx[0] / 2.0)
+        seen[thickness] += 1
+        assert stack.ncct.shape == stack.cect.shape == (8, 64, 64)
+        assert np.allclose(np.diff(stack.ncct[:, 0, 0]), 3 * thickness, atol=1)
+    assert set(seen) == {1, 2, 3}
+
+
+def test_slices_as_thick_as_asked_are_left_alone():
+    stacks = Stacks([ramp(spacing=(5.0, 0.5, 0.5))], depth=8)
+    recipe = dataclasses.replace(PLAIN, slice_mm=6.5)
+    assert all(stacks.draw(recipe, place, 64).spacing_zyx[0] == 5.0 for place in range(30))
+
+
+@pytest.mark.parametrize(("pixel_mm", "magnification", "rise"), [(1.0, 1.0, 20.0), (0.25, 1.0, 5.0), (0.0, 2.0, 5.0)])
+def test_pixels_of_another_size(pixel_mm, magnification, rise):
+    stacks = Stacks([ramp()], depth=8)
+    recipe = dataclasses.replace(PLAIN, pixel_mm=pixel_mm, magnification=(magnification,) * 2, max_shift=0)
+    stack = stacks.draw(recipe, 0, 16)
+    inner = stack.ncct[0, 4:12, 4:12].astype(float)
+    assert np.diff(inner, axis=1).mean() == pytest.approx(rise, rel=0.1)
+    assert np.allclose(np.diff(inner, axis=1), rise, atol=2)  # bicubic interpolation follows a line to some per cent
+    assert np.abs(stack.cect[0, 4:12, 4:12] - inner - 100).max() <= 1
+
+
+def test_both_are_turned_and_bent_alike():
+    stacks = Stacks([ramp()], depth=8)
+    recipe = dataclasses.replace(PLAIN, rotation=25.0, bend=3.0, max_shift=0)
+    turns = []
+    for place in range(60):
+        stack = stacks.draw(recipe, place, 32)
+        inner = np.s_[:, 12:20, 12:20]  # never interpolated with the air beyond the slice
+        assert np.abs(stack.cect[inner].astype(int) - stack.ncct[inner] - 100).max() <= 1
+        down, across = (np.diff(stack.ncct[inner][0].astype(float), axis=axis).mean() for axis in (0, 1))
+        turns.append(np.degrees(np.arctan2(-down, across)))
+    assert min(turns) < -15 and max(turns) > 15
+    only_turned = dataclasses.replace(recipe, bend=0.0)
+    bent = [not np.array_equal(stacks.draw(recipe, n, 32).ncct, stacks.draw(only_turned, n, 32).ncct) for n in range(5)]
+    assert all(bent)

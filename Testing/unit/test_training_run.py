@@ -354,7 +354,7 @@ def test_export_makes_a_bundle_of_the_averaged_weights(stacks, tmp_path, capsys)
     }
     assert "1 of them with a simulated VNC" in card.description
     assert "not for diagnosis" in card.intended_use
-    source = trainer.tensors([stacks.read(0, (0, 0), 128)]).source
+    source = trainer.tensors([stacks.read(0)]).source
     with torch.no_grad():
         stored, trained = bundle.load_generator()(source), trainer.ema(source)
     torch.testing.assert_close(stored, trained, atol=1e-2, rtol=0)  # stored as float16

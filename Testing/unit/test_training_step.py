@@ -183,7 +183,7 @@ def test_the_loss_falls_by_half(stacks, changes):
 def test_input_and_target_are_the_windows_of_the_pair(stacks):
     pair = phantom_pair()
     trainer = Trainer(dataclasses.replace(SMALL, enhancement_weight=5.0), stacks, DATA)
-    stack = stacks.read(3, (0, 0), 128)
+    stack = stacks.read(3)
     part = trainer.tensors([stack, stack])
     assert part.source.shape == part.target.shape == (2, 3, 4, 128, 128)
     assert part.weight.shape == (2, 1, 4, 128, 128)

@@ -18,6 +18,7 @@ INIT_STD = 0.02
 LEAK = 0.2
 
 NormKind = Literal["keras", "instance"]
+OutputKind = Literal["plain", "residual"]
 
 
 class KerasInstanceNorm(nn.Module):
@@ -108,13 +109,25 @@ class Generator(nn.Module):
         depth: slices of a window, a power of two from 2 to 128; the paper's is 16.
         norm: "keras" as the public code does it, "instance" (per channel) as the paper says.
         channels: intensity windows in and out.
+        output: "plain" is the paper's, tanh; with "residual" the network gives the change that is added to its input.
 
     Raises:
-        ValueError: for a depth that is not such a power of two, or an unknown norm.
+        ValueError: for a depth that is not such a power of two, an unknown norm or an unknown output.
     """
 
-    def __init__(self, gf: int = 64, depth: int = 16, norm: NormKind = "keras", channels: int = 3) -> None:
+    def __init__(
+        self,
+        gf: int = 64,
+        depth: int = 16,
+        norm: NormKind = "keras",
+        channels: int = 3,
+        output: OutputKind = "plain",
+    ) -> None:
         super().__init__()
+        if output not in ("plain", "residual"):
+            raise ValueError(f"unknown output {output!r}: use 'plain' or 'residual'")
+        self.output = output
+        self.kept = list(range(channels))  # output channels, fewer when folded for inference
         if depth not in {2**level for level in range(1, LEVELS + 1)}:
             raise ValueError(f"depth {depth} is not a power of two from 2 to {2**LEVELS}")
         self.depth = depth
@@ -143,6 +156,7 @@ class Generator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, depth, Y, X) in [-1, 1] to the same shape and range; Y and X multiples of 128."""
+        source = x[:, self.kept]
         skips = []
         for block in self.down:
             x = block(x)
@@ -150,7 +164,8 @@ class Generator(nn.Module):
         skips.pop()
         for block in self.up:
             x = block(x, skips.pop())
-        return torch.tanh(self.out(x))
+        change = torch.tanh(self.out(x))
+        return change if self.output == "plain" else (source + 2 * change).clamp(-1, 1)
 
 
 class Discriminator(nn.Module):
