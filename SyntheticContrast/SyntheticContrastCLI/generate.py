@@ -3,16 +3,20 @@
 Examples:
   generate.py --input ncct_dicom/ --output scect.nrrd --preview scect.png
   generate.py --input a.nii.gz b.nii.gz --output results/ --format nifti
+  generate.py --input ncct.nrrd --output scect.nrrd --model HEART_MODEL --heart-mask heart.nrrd
   torchrun --nproc-per-node 8 generate.py --cases cases.csv --output results/
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,6 +32,12 @@ from SyntheticContrastLib.synthesis.process import (
     run_entry,
 )
 from SyntheticContrastLib.synthesis.progress import Reporter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from SyntheticContrastLib.models.bundle import Card
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -47,10 +57,26 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--series", nargs="+", default=[], metavar="UID", help="SeriesInstanceUID to take where several are"
     )
     parser.add_argument("--model", metavar="NAME_OR_FOLDER", help="model bundle (default: the one that ships)")
+    parser.add_argument(
+        "--heart-mask",
+        type=Path,
+        metavar="PATH",
+        help="where the heart is, for a model of the heart (default: found in the CT); any grid; for one input",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
-    parser.add_argument("--step", default=1, type=int, help="slices from one window to the next, 1 to 16 (default: 1)")
-    parser.add_argument("--uncertainty", type=Path, metavar="PATH", help="also write the SD of overlapping predictions")
+    parser.add_argument(
+        "--step",
+        default=1,
+        type=int,
+        help="slices from one window to the next, 1 to 16 (default: 1); not for a model of the heart",
+    )
+    parser.add_argument(
+        "--uncertainty",
+        type=Path,
+        metavar="PATH",
+        help="also write the SD of overlapping predictions; not for a model of the heart",
+    )
     parser.add_argument(
         "--format", choices=["nrrd", "nifti", "dicom"], help="default: by the output's suffix, else nrrd"
     )
@@ -62,16 +88,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def plan(args: argparse.Namespace) -> list[planning.Task]:
     """The tasks of this process, every path checked."""
+    if args.heart_mask and (args.cases or len(args.input) > 1):
+        raise InputError("--heart-mask is for one input: for several give them in the column heart_mask of a cases.csv")
     if args.cases:
         from SyntheticContrastLib.ct.cases import read_cases
 
-        cases = [(case.case_id, case.ncct) for case in read_cases(args.cases)]
+        listed = read_cases(args.cases)
+        cases = [(case.case_id, case.ncct) for case in listed]
         if without := [case for case, ncct in cases if ncct is None]:
             raise InputError(f"{args.cases.name}: no ncct given for {', '.join(without[:5])}")
         tasks = planning.cohort_tasks(cases, args.output, args.format, args.uncertainty, args.preview, keep_record=True)
+        tasks = [
+            dataclasses.replace(task, heart_mask=case.heart_mask) for task, case in zip(tasks, listed, strict=True)
+        ]
         return planning.own_share(tasks)
     if len(args.input) == 1:
-        tasks = [planning.single_task(args.input[0], args.output, args.format, args.uncertainty, args.preview)]
+        task = planning.single_task(args.input[0], args.output, args.format, args.uncertainty, args.preview)
+        if args.heart_mask and not args.heart_mask.is_file():
+            raise InputError(f"heart mask {args.heart_mask} does not exist or is no file: check the path")
+        tasks = [dataclasses.replace(task, heart_mask=args.heart_mask)]
     else:
         named = [(planning.case_name(path), path) for path in args.input]
         tasks = planning.cohort_tasks(
@@ -84,13 +119,27 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
     return planning.own_share(tasks)
 
 
+def check_options(args: argparse.Namespace, card: Card) -> None:
+    """Raise InputError for an option that the model has no use for."""
+    if card.heart_only:
+        if args.step != 1:
+            raise InputError(f"--step does not apply to {card.name}, which works slice by slice: leave it out")
+        if args.uncertainty:
+            raise InputError(
+                f"--uncertainty does not apply to {card.name}, which predicts each slice once: leave it out"
+            )
+    elif args.heart_mask:
+        raise InputError(f"--heart-mask does not apply to {card.name}, which takes the whole chest: leave it out")
+    elif not 1 <= args.step <= card.patch_depth:
+        raise InputError(f"step {args.step} is out of range: use 1 to {card.patch_depth}")
+
+
 def run(args: argparse.Namespace, report: Reporter) -> int:
     tasks = plan(args)
     from SyntheticContrastLib.models.bundle import find_bundle
 
     bundle = find_bundle(args.model)
-    if not 1 <= args.step <= bundle.card.patch_depth:
-        raise InputError(f"step {args.step} is out of range: use 1 to {bundle.card.patch_depth}")
+    check_options(args, bundle.card)
 
     # Imported here: PyTorch takes seconds, and bad arguments should not wait for it.
     from SyntheticContrastLib.synthesis.convert import DISCLAIMER, Converter
@@ -133,8 +182,9 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
     from SyntheticContrastLib.analysis.change import format_table, tissue_changes
     from SyntheticContrastLib.analysis.preview import write_preview
     from SyntheticContrastLib.ct.dicom_write import check_series_folder
+    from SyntheticContrastLib.ct.mask import read_mask
     from SyntheticContrastLib.ct.read import read_ct
-    from SyntheticContrastLib.synthesis.convert import is_finished, write_result
+    from SyntheticContrastLib.synthesis.convert import find_heart, is_finished, write_result
 
     started = time.monotonic()
     planning.refuse_unusable(task)
@@ -150,14 +200,20 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         shape_zyx=[z, y, x],
         spacing_zyx=spacing,
     )
+    given_heart = read_mask(task.heart_mask, volume.grid) if converter.heart_only and task.heart_mask else None
     if args.cases and not args.overwrite:
-        if is_finished(task, volume, converter):
+        if is_finished(task, volume, converter, given_heart):
             report.event("skipped", f"  finished already: {task.output}", case=task.case, output=str(task.output))
             return
         planning.refuse_existing(task)
+    heart = None
+    if converter.heart_only:
+        heart = find_heart(volume) if given_heart is None else given_heart
+        tell_heart(task, heart, volume.spacing_zyx, report)
     report.begin()
     result = converter.convert(
         volume,
+        heart,
         uncertainty=task.uncertainty is not None,
         on_progress=lambda done, total: report.progress(task.case, done, total),
         on_fallback=lambda message: report.event("warning", f"\n  {message}", case=task.case, message=message),
@@ -169,6 +225,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         converter,
         lambda path: write_preview(path, volume.hu, result.hu, volume.spacing_zyx, converter.bundle.card.name),
         args.overwrite,
+        given_heart,
     )
     changes = tissue_changes(volume.hu, result.hu, volume.spacing_zyx)
     seconds = time.monotonic() - started
@@ -182,6 +239,24 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         preview=str(task.preview) if task.preview else None,
         seconds=round(seconds, 1),
         changes=[vars(change) for change in changes],
+    )
+
+
+def tell_heart(
+    task: planning.Task, heart: NDArray[np.bool_], spacing_zyx: tuple[float, float, float], report: Reporter
+) -> None:
+    """So that a heart found in the wrong place, or a mask of something else, is noticed."""
+    source = task.heart_mask.name if task.heart_mask else "found in the CT"
+    slices = [int(z) for z in heart.any(axis=(1, 2)).nonzero()[0]]
+    volume_ml = float(heart.sum()) * math.prod(spacing_zyx) / 1000
+    report.event(
+        "heart",
+        f"  heart: {volume_ml:.0f} mL in slices {slices[0] + 1} to {slices[-1] + 1} from the top ({source})",
+        case=task.case,
+        mask=str(task.heart_mask) if task.heart_mask else None,
+        volume_ml=round(volume_ml, 1),
+        first_slice=slices[0],
+        last_slice=slices[-1],
     )
 
 

@@ -50,16 +50,14 @@ def main(arguments: list[str]) -> int:
         from SyntheticContrastLib.models.keras_weights import architecture_arguments, import_generator
 
         generator = import_generator(args.checkpoint)
-        card = build_imported_card(architecture_arguments(generator), name, about)
+        network, card = generator, build_imported_card(architecture_arguments(generator), name, about)
     else:
         from SyntheticContrastTrainingLib.checkpoint import load_checkpoint
-        from SyntheticContrastTrainingLib.trainer import build_generator
+        from SyntheticContrastTrainingLib.export import trained_network
 
         checkpoint = load_checkpoint(args.checkpoint)
-        generator = build_generator(checkpoint.recipe)
-        generator.load_state_dict(checkpoint.ema)
-        card = build_card(checkpoint, name, about)
-    bundle = write_bundle(args.output, generator, card, half=not args.full_precision)
+        network, card = trained_network(checkpoint), build_card(checkpoint, name, about)
+    bundle = write_bundle(args.output, network, card, half=not args.full_precision)
     print(f"{bundle.folder}: {card.description} Weights sha256 {bundle.card.weights_sha256}")
     return DONE
 

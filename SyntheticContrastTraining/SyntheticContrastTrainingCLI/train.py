@@ -3,6 +3,7 @@
 Examples:
   train.py --recipe choi2021 --data prepared/ --output run/
   train.py --recipe choi2021-code --data prepared/ --output run/ --set precision=bf16
+  train.py --recipe santini2018 --data prepared/ --output run/
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000 --resume
   train.py --recipe l1 --data prepared/ --output run/ --set 'validation=["patient7"]'
@@ -29,13 +30,14 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, run_entry
 
 SHOWN = 4  # slices in the montage
+VALIDATED = 3  # stacks of each volume that validates
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--recipe", required=True, help="name of a recipe: choi2021, choi2021-code or l1")
+    parser.add_argument("--recipe", required=True, help="name of a recipe: choi2021, choi2021-code, santini2018 or l1")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder that prepare.py made")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the run")
     parser.add_argument(
@@ -65,28 +67,26 @@ def main(arguments: list[str]) -> int:
         raise InputError("--keep-every is at least 0")
 
     from SyntheticContrastLib.synthesis.device import choose
-    from SyntheticContrastTrainingLib.dataset import Stacks
     from SyntheticContrastTrainingLib.distributed import join_crew
+    from SyntheticContrastTrainingLib.objectives import open_stacks
     from SyntheticContrastTrainingLib.prepared import read_manifest
     from SyntheticContrastTrainingLib.recipes import find_recipe, override, parse_settings
     from SyntheticContrastTrainingLib.run import Schedule, start_run, train
     from SyntheticContrastTrainingLib.split import split_patients
     from SyntheticContrastTrainingLib.tensorboard import open_tensorboard
     from SyntheticContrastTrainingLib.trainer import Trainer
-    from SyntheticContrastTrainingLib.validation import fixed_stacks
 
     recipe = override(find_recipe(args.recipe), parse_settings(args.set))
     cases = read_manifest(args.data)
     split = split_patients([case.case_id for case in cases], recipe)
     training = [case for case in cases if case.case_id in split.training]
     validating = [case for case in cases if case.case_id in split.validation]
-    stacks = Stacks.open(args.data, training, recipe.depth)
-    held_out = Stacks.open(args.data, validating, recipe.depth)
+    stacks, held_out = (open_stacks(args.data, part, recipe) for part in (training, validating))
     data = {
         "cases": len(training),
         "simulated": sum(case.simulated for case in training),
         "slices": sum(case.shape_zyx[0] for case in training),
-        "files": [case.files["cect.npy"] + case.files["ncct.npy"] for case in training],
+        "files": ["".join(case.files[name] for name in sorted(case.files)) for case in training],
         "validation": list(split.validation),
     }
     device = choose(args.device, recipe.precision).device
@@ -117,8 +117,8 @@ def main(arguments: list[str]) -> int:
                     args.threads,
                 ),
                 tell,
-                fixed_stacks(held_out),
-                fixed_stacks(held_out if len(held_out) else stacks, a_volume=1)[:SHOWN],
+                held_out.fixed(VALIDATED),
+                (held_out if len(held_out) else stacks).fixed(a_volume=1)[:SHOWN],
                 scalars,
             )
     return DONE

@@ -26,7 +26,8 @@ class Adversary:
     def __init__(self, recipe: Recipe, device: torch.device, crew: Crew) -> None:
         self.recipe = recipe
         self.device = device
-        self.learner = Learner(build_discriminator(recipe), recipe, device, crew)
+        network = build_discriminator(recipe)
+        self.learner = Learner(network, [{"params": list(network.parameters())}], recipe, device, crew)
 
     def update(
         self, pairs: Sequence[tuple[Tensor, Tensor]], fakes: Sequence[Tensor], learning_rate: float

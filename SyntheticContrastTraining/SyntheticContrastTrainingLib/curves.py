@@ -8,7 +8,7 @@ from typing import Any
 
 from SyntheticContrastLib.ct.atomic import atomic_file
 
-LOSSES = ("loss", "l1", "gan", "discriminator_real", "discriminator_fake")
+LOSSES = ("loss", "l1", "rmse", "bce", "gan", "discriminator_real", "discriminator_fake")
 SCORES = {"mae": "MAE, HU", "psnr": "PSNR, dB"}
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.in_plane import BEND_KNOTS, Placement, cut_out, sample
-from SyntheticContrastTrainingLib.prepared import PreparedCase, open_volumes
+from SyntheticContrastTrainingLib.lesions import add_lesions
+from SyntheticContrastTrainingLib.prepared import CECT, NCCT, PreparedCase, open_volume
 from SyntheticContrastTrainingLib.recipes import Recipe
 
 AIR_HU = -1000
@@ -53,7 +54,10 @@ class Stacks:
         for case in cases:
             if case.shape_zyx[0] < depth:
                 raise InputError(f"case {case.case_id} has {case.shape_zyx[0]} slices: a stack needs {depth}")
-        return cls([Pair(*open_volumes(folder, case), case.spacing_zyx) for case in cases], depth)
+        volumes = [[open_volume(folder, case, name) for name in (NCCT, CECT)] for case in cases]
+        return cls(
+            [Pair(ncct, cect, case.spacing_zyx) for case, (ncct, cect) in zip(cases, volumes, strict=True)], depth
+        )
 
     def __len__(self) -> int:
         return len(self.places)
@@ -73,6 +77,16 @@ class Stacks:
             (volumes.spacing_zyx[0] * thickness, *volumes.spacing_zyx[1:]),
         )
 
+    def fixed(self, a_volume: int) -> list[Pair]:
+        """Stacks as a model sees them when it is used: `a_volume` of each volume, evenly spaced, without its ends."""
+        chosen = []
+        for volume in range(len(self.pairs)):
+            numbers = [number for number, (pair, _) in enumerate(self.places) if pair == volume]
+            last = len(numbers) - 1
+            places = sorted({round(last * (place + 1) / (a_volume + 1)) for place in range(a_volume)})
+            chosen += [self.read(numbers[place]) for place in places if numbers]
+        return chosen
+
     def number_at(self, seed: int, place: int) -> int:
         """Which stack has this place in the endless stream."""
         epoch, within = divmod(place, len(self))
@@ -80,7 +94,7 @@ class Stacks:
 
     def draw(self, recipe: Recipe, place: int, crop: int) -> Pair:
         """The stack at this place in the stream, cut to `crop` x `crop` and altered as the recipe says."""
-        random = np.random.default_rng([recipe.seed, _STACK, place])
+        random = stream_random(recipe, place)
         number = self.number_at(recipe.seed, place)
         volumes = self.pairs[self.places[number][0]]
         stack = self.read(number, draw_thickness(random, volumes, self.depth, recipe))
@@ -120,7 +134,13 @@ def crop_in_plane(stack: Pair, random: np.random.Generator, recipe: Recipe, crop
         centre = offset[0] + (reach - 1) / 2, offset[1] + (reach - 1) / 2
         both = np.concatenate([stack.ncct, stack.cect])
         ncct, cect = np.split(to_int16(sample(both, Placement(centre, crop, step, degrees, bend), AIR_HU)), 2)
-    return Pair(ncct, cect, stack.spacing_zyx)
+    z_mm, y_mm, x_mm = stack.spacing_zyx
+    return Pair(ncct, cect, (z_mm, y_mm * step, x_mm * step))
+
+
+def stream_random(recipe: Recipe, place: int) -> np.random.Generator:
+    """What alters the stack at this place in the stream."""
+    return np.random.default_rng([recipe.seed, _STACK, place])
 
 
 @lru_cache(maxsize=4)
@@ -140,8 +160,10 @@ def random_offset(random: np.random.Generator, size: int, crop: int, max_shift: 
 
 
 def augment(pair: Pair, random: np.random.Generator, recipe: Recipe) -> Pair:
-    """Another amount of iodine in the target, and noise: the same in both, so that it stays the input's own."""
+    """Lesions, another amount of iodine in the target, and noise; lesions and noise are the same in both."""
     ncct, cect = pair.ncct, pair.cect
+    if recipe.lesions and random.random() < recipe.lesions:
+        ncct, cect = (to_int16(volume) for volume in add_lesions(ncct, cect, pair.spacing_zyx, random))
     if recipe.iodine != (1.0, 1.0):
         cect = to_int16(ncct + np.float32(random.uniform(*recipe.iodine)) * (cect.astype(np.float32) - ncct))
     if recipe.noise_hu > 0:

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models.bundle import Card
+from SyntheticContrastLib.models.santini2018 import Network, fold_for_inference
 from SyntheticContrastTrainingLib.checkpoint import Checkpoint
+from SyntheticContrastTrainingLib.objectives import find_objective
 from SyntheticContrastTrainingLib.recipes import CHOI_WINDOWS
 
 ABOUT_FIELDS = ("name", "description", "training_data", "figures", "intended_use", "licence")
@@ -33,6 +37,13 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
+def trained_network(checkpoint: Checkpoint) -> nn.Module:
+    """The averaged weights of `checkpoint` in the network that the bundle's card describes."""
+    network = find_objective(checkpoint.recipe).network()
+    network.load_state_dict(checkpoint.ema)
+    return fold_for_inference(network) if isinstance(network, Network) else network
+
+
 def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card:
     """A card for the averaged weights of `checkpoint`; `about` replaces the fields it names."""
     recipe, data = checkpoint.recipe, checkpoint.data
@@ -44,17 +55,29 @@ def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card
         measured = {name: round(value, 2) for name, value in checkpoint.validation.items()}
         figures = {f"validation, {len(data['validation'])} cases, window 350/50 (HU, dB)": measured}
     source = {"name": "not stated", "cases": data["cases"], "simulated": data["simulated"], "licence": "not stated"}
-    arguments = {"gf": recipe.gf, "depth": recipe.depth, "norm": recipe.norm, "channels": len(recipe.windows)}
-    if recipe.output != "plain":
-        arguments["output"] = recipe.output
-    return _card(name, f"{trained}.", source, figures, arguments, recipe.windows, recipe.name, about)
+    if recipe.architecture == "santini2018":
+        arguments: dict[str, Any] = {"widths": list(recipe.widths), "channels": 1, "batch_norm": False}
+        more = {"patch_depth": 1, "crop": recipe.crop, "pixel_mm": recipe.pixel_mm}
+    else:
+        arguments = {"gf": recipe.gf, "depth": recipe.depth, "norm": recipe.norm, "channels": len(recipe.windows)}
+        more = {"patch_depth": recipe.depth}
+        if recipe.output != "plain":
+            arguments["output"] = recipe.output
+    fields = {"architecture": recipe.architecture, "architecture_arguments": arguments, "recipe": recipe.name} | more
+    return _card(name, f"{trained}.", source, figures, recipe.windows, fields, about)
 
 
 def build_imported_card(arguments: dict[str, Any], name: str, about: dict[str, Any]) -> Card:
     """A card for weights imported from the public Keras code of Choi 2021; `arguments` rebuild its generator."""
     source = {"name": "not stated", "licence": "not stated"}
     description = "Imported from a weights file of the public Keras code of Choi 2021 (pix2pix3D-CT)."
-    return _card(name, description, source, {}, arguments, CHOI_WINDOWS, "choi2021-code", about)
+    fields = {
+        "architecture": "choi2021",
+        "architecture_arguments": arguments,
+        "recipe": "choi2021-code",
+        "patch_depth": arguments["depth"],
+    }
+    return _card(name, description, source, {}, CHOI_WINDOWS, fields, about)
 
 
 def _card(
@@ -62,9 +85,8 @@ def _card(
     description: str,
     source: dict[str, Any],
     figures: dict[str, Any],
-    arguments: dict[str, Any],
     windows: tuple[tuple[float, float], ...],
-    recipe: str,
+    network: dict[str, Any],
     about: dict[str, Any],
 ) -> Card:
     fields: dict[str, Any] = {
@@ -74,14 +96,9 @@ def _card(
         "figures": figures,
         "intended_use": "Research only, not for diagnosis.",
         "licence": "not stated",
-    } | about
-    return Card(
-        architecture="choi2021",
-        architecture_arguments=arguments,
-        input_windows=windows,
-        output_window=windows[0],
-        patch_depth=arguments["depth"],
-        slice_order="superior-to-inferior",
-        recipe=recipe,
-        **(fields | {"training_data": tuple(fields["training_data"])}),
-    )
+        "input_windows": windows,
+        "output_window": windows[0],
+        "slice_order": "superior-to-inferior",
+    }
+    fields |= network | about
+    return Card(**(fields | {"training_data": tuple(fields["training_data"])}))

@@ -12,14 +12,23 @@ from SyntheticContrastTrainingLib.recipes import Recipe
 
 
 class Learner:
-    """Losses are collected with `learn`, and change the weights with `update`."""
+    """Losses are collected with `learn`, and change the weights with `update`.
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, crew: Crew) -> None:
+    Args:
+        parameters: those of the network, in groups for Adam.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        parameters: list[dict[str, Any]],
+        recipe: Recipe,
+        device: torch.device,
+        crew: Crew,
+    ) -> None:
         self.network = network.to(device)
         self.crew = crew
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2)
-        )
+        self.optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         crew.same_as_leader(self.network)
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.cases import Case
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.heart_region import heart_region
+from SyntheticContrastLib.ct.mask import read_mask
 from SyntheticContrastLib.ct.read import read_ct
 from SyntheticContrastLib.ct.volume import CTVolume
 from SyntheticContrastTrainingLib.vnc import simulate_vnc
@@ -38,6 +40,8 @@ class Pair:
     simulated: bool
     blood_hu: float | None = None  # of the CECT, where the VNC was simulated
     registration: dict[str, Any] | None = None
+    heart_mask: NDArray[np.uint8] | None = None  # 1 within, (Z, Y, X) on the same grid
+    chambers: NDArray[np.uint8] | None = None
 
 
 def make_pair(case: Case, options: PairingOptions, picture: Path | None = None) -> Pair:
@@ -45,6 +49,9 @@ def make_pair(case: Case, options: PairingOptions, picture: Path | None = None) 
 
     `first_slice` and `last_slice` count the slices of that grid as it was read. Where the moved CECT does not reach,
     both volumes are set to air. With `picture`, a registration is drawn there for review, a failed one too.
+
+    Chambers are drawn on the CECT and move with it; a heart mask lies where the pair does, as generate.py takes it too.
+    Any grid will do. Where chambers are given without a heart mask, the heart is looked for in the CECT.
 
     Raises:
         InputError: for a volume that is missing or cannot be read, a pair that is not on one grid and not to be
@@ -57,32 +64,32 @@ def make_pair(case: Case, options: PairingOptions, picture: Path | None = None) 
     cect = read_ct(case.cect)
     ncct = read_ct(case.ncct) if case.ncct else None
     if ncct is None:
-        pair = _simulated(cect, options)
+        pair = _simulated(case, cect, options)
     elif options.register == "none":
-        pair = _as_given(ncct, cect, options)
+        pair = _as_given(case, ncct, cect, options)
     else:
-        pair = _registered(ncct, cect, options, picture)
+        pair = _registered(case, ncct, cect, options, picture)
     return _cropped(pair, case, (ncct or cect).spacing_zyx[0])
 
 
-def _simulated(cect: CTVolume, options: PairingOptions) -> Pair:
+def _simulated(case: Case, cect: CTVolume, options: PairingOptions) -> Pair:
     made = simulate_vnc(_int16(cect.hu), cect.spacing_zyx)
     if np.isnan(made.blood_hu):
         raise InputError("no enhanced blood pool was found in the cect: it cannot be a training target")
     vnc = _resliced(CTVolume(made.vnc_hu, cect.grid), options)
-    return _pair(vnc, _resliced(cect, options).hu, simulated=True, blood_hu=round(made.blood_hu, 1))
+    return _pair(case, vnc, _resliced(cect, options).hu, simulated=True, blood_hu=round(made.blood_hu, 1))
 
 
-def _as_given(ncct: CTVolume, cect: CTVolume, options: PairingOptions) -> Pair:
+def _as_given(case: Case, ncct: CTVolume, cect: CTVolume, options: PairingOptions) -> Pair:
     same = ncct.hu.shape == cect.hu.shape and np.allclose(
         ncct.grid.canonical_affine, cect.grid.canonical_affine, atol=1e-2
     )
     if not same:
         raise InputError("ncct and cect are not on one grid: add --register rigid")
-    return _pair(_resliced(ncct, options), _resliced(cect, options).hu, simulated=False)
+    return _pair(case, _resliced(ncct, options), _resliced(cect, options).hu, simulated=False)
 
 
-def _registered(ncct: CTVolume, cect: CTVolume, options: PairingOptions, picture: Path | None) -> Pair:
+def _registered(case: Case, ncct: CTVolume, cect: CTVolume, options: PairingOptions, picture: Path | None) -> Pair:
     import SimpleITK as sitk
 
     from SyntheticContrastTrainingLib.registration import register, resample_to, reslice
@@ -99,14 +106,23 @@ def _registered(ncct: CTVolume, cect: CTVolume, options: PairingOptions, picture
         write_picture(picture, target.hu, before, moved, target.spacing_zyx, title)
     if found.failed:
         raise InputError(f"the registration failed, the case is left out: {found.failed}")
-    pair = _pair(target, moved, simulated=False, registration=found.to_json())
+    pair = _pair(case, target, moved, found.transform, simulated=False, registration=found.to_json())
     pair.ncct[~covered] = OUTSIDE_HU
     pair.cect[~covered] = OUTSIDE_HU
     return pair
 
 
-def _pair(ncct: CTVolume, cect_hu: NDArray, **more: Any) -> Pair:
-    return Pair(_int16(ncct.hu), _int16(cect_hu), ncct.grid.canonical_affine.copy(), ncct.spacing_zyx, **more)
+def _pair(case: Case, ncct: CTVolume, cect_hu: NDArray, cect_moved: Any = None, **more: Any) -> Pair:
+    """`cect_moved`: SimpleITK transform from points of the pair to points of the CECT as it was read."""
+    cect = _int16(cect_hu)
+    heart_mask, chambers = (
+        read_mask(path, ncct.grid, moved).astype(np.uint8) if path else None
+        for path, moved in ((case.heart_mask, None), (case.chambers, cect_moved))
+    )
+    if chambers is not None and heart_mask is None:
+        heart_mask = heart_region(cect, ncct.spacing_zyx).astype(np.uint8)
+    affine = ncct.grid.canonical_affine.copy()
+    return Pair(_int16(ncct.hu), cect, affine, ncct.spacing_zyx, heart_mask=heart_mask, chambers=chambers, **more)
 
 
 def _cropped(pair: Pair, case: Case, read_spacing_z: float) -> Pair:
@@ -117,7 +133,9 @@ def _cropped(pair: Pair, case: Case, read_spacing_z: float) -> Pair:
         raise InputError(f"first_slice {case.first_slice} lies beyond the last slice of the volume")
     affine = pair.affine.copy()
     affine[:3, 3] += first * affine[:3, 2]
-    return replace(pair, ncct=pair.ncct[first:last], cect=pair.cect[first:last], affine=affine)
+    volumes = {name: getattr(pair, name) for name in ("ncct", "cect", "heart_mask", "chambers")}
+    cut = {name: volume[first:last] for name, volume in volumes.items() if volume is not None}
+    return replace(pair, affine=affine, **cut)
 
 
 def _resliced(volume: CTVolume, options: PairingOptions) -> CTVolume:

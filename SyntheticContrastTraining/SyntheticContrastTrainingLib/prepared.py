@@ -3,6 +3,7 @@
     DIR/manifest.json
     DIR/<case_id>/ncct.npy    int16 HU, (Z, Y, X), Z from superior to inferior: the NCCT, or the simulated VNC
     DIR/<case_id>/cect.npy    the same grid
+    DIR/<case_id>/heart_mask.npy, chambers.npy  uint8, the same grid, where the case has them
     DIR/<case_id>/case.json   what the manifest says of the case
     DIR/review/<case_id>.png  the registration, drawn for review, if there was one
 
@@ -29,6 +30,7 @@ from SyntheticContrastTrainingLib.pairing import PairingOptions, make_pair
 from SyntheticContrastTrainingLib.vnc import VNC_VERSION
 
 FORMAT_VERSION = 1
+NCCT, CECT, HEART, CHAMBERS = "ncct.npy", "cect.npy", "heart_mask.npy", "chambers.npy"
 MANIFEST, CASE_FILE, REVIEW = "manifest.json", "case.json", "review"
 
 
@@ -62,7 +64,8 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
     Raises:
         InputError: as `make_pair` does.
     """
-    sources = {name: hash_source(path) for name, path in (("ncct", case.ncct), ("cect", case.cect)) if path}
+    columns = ("ncct", "cect", "heart_mask", "chambers")
+    sources = {name: hash_source(path) for name in columns if (path := getattr(case, name))}
     made_with: dict[str, Any] = {
         "register": options.register if case.ncct else "none",
         "spacing_z": options.spacing_z,
@@ -77,8 +80,10 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
 
     pair = make_pair(case, options, output / REVIEW / f"{case.case_id}.png")
     with atomic_folder(folder, overwrite=True) as temporary:
-        for name, hu in (("ncct.npy", pair.ncct), ("cect.npy", pair.cect)):
-            np.save(temporary / name, np.ascontiguousarray(hu))
+        volumes = {NCCT: pair.ncct, CECT: pair.cect, HEART: pair.heart_mask, CHAMBERS: pair.chambers}
+        stored = {name: volume for name, volume in volumes.items() if volume is not None}
+        for name, volume in stored.items():
+            np.save(temporary / name, np.ascontiguousarray(volume))
         z, y, x = pair.cect.shape
         prepared = PreparedCase(
             case_id=case.case_id,
@@ -88,7 +93,7 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
             simulated=pair.simulated,
             sources=sources,
             options=made_with,
-            files={name: hash_source(temporary / name) for name in ("ncct.npy", "cect.npy")},
+            files={name: hash_source(temporary / name) for name in stored},
             blood_hu=pair.blood_hu,
             registration=pair.registration,
         )
@@ -128,10 +133,10 @@ def read_manifest(folder: Path) -> list[PreparedCase]:
     return cases
 
 
-def open_volumes(folder: Path, case: PreparedCase) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """NCCT (or VNC) and CECT of a case, (Z, Y, X) int16 HU, mapped from the disk and read where they are indexed."""
-    ncct, cect = (np.load(folder / case.case_id / name, mmap_mode="r") for name in ("ncct.npy", "cect.npy"))
-    return ncct, cect
+def open_volume(folder: Path, case: PreparedCase, name: str) -> NDArray:
+    """One volume of a case, (Z, Y, X), mapped from the disk and read where it is indexed."""
+    volume: NDArray = np.load(folder / case.case_id / name, mmap_mode="r")
+    return volume
 
 
 def finished_case(folder: Path) -> PreparedCase | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from SyntheticContrastLib.ct.errors import InputError
 
+SANTINI_WINDOWS = ((1000.0, 200.0),)
 CHOI_WINDOWS = ((2000.0, 0.0), (1000.0, 200.0), (500.0, 50.0))
 
 
@@ -27,11 +29,12 @@ class Recipe:
     """
 
     name: str
-    architecture: str = "choi2021"
-    gf: int = 64
-    df: int = 64  # filters of the first level of the discriminator
-    depth: int = 16
-    norm: str = "instance"
+    architecture: str = "choi2021"  # or santini2018: slices around the heart, its own loss within the heart mask
+    gf: int = 64  # choi2021: filters of the first level
+    df: int = 64  # and of the discriminator
+    widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512, 512)  # santini2018: filters of the encoder's layers
+    depth: int = 16  # slices of a stack; santini2018: 1
+    norm: str = "instance"  # choi2021: instance or keras
     output: str = "plain"  # or residual: the network gives what is added to its input
     windows: tuple[tuple[float, float], ...] = CHOI_WINDOWS  # (width, level)
 
@@ -46,6 +49,7 @@ class Recipe:
     rotation: float = 0.0  # in plane, degrees to either side
     magnification: tuple[float, float] = (1.0, 1.0)  # range, in plane
     bend: float = 0.0  # standard deviation, in voxels, of smooth random displacements in plane
+    lesions: float = 0.0  # share of the stacks that get made-up masses and effusions in the lungs
     iodine: tuple[float, float] = (1.0, 1.0)  # range of s: the target is NCCT + s (CECT - NCCT)
     noise_hu: float = 0.0  # the same noise on input and target, its standard deviation drawn up to this
     validation_fraction: float = 0.1  # of the patients
@@ -64,6 +68,12 @@ class Recipe:
     l1_weight: float = 1.0
     enhancement_weight: float = 1.0  # of the L1 loss where the target is enhanced
     enhancement_hu: float = 50.0  # enhanced is where |CECT - NCCT| is above this
+    rmse_weight: float = 1.0  # santini2018: alpha of Eq. 1
+    bce_weight: float = 0.01  # beta
+    weight_decay: float = 0.001  # lambda
+    soft_threshold_hu: float = 300.0  # vth: the left chambers are above it
+    soft_threshold_width_hu: float = 2 * math.log(9) / 10 * 500  # over which sig rises from 0.1 to 0.9
+    bce_reduction: str = "mean"  # or sum, over the heart mask
     gan_loss: str = "none"  # none, bce, least_squares or hinge
     gan_weight: float = 1.0
     label_smoothing: float = 0.0
@@ -121,6 +131,23 @@ RECIPES = {
         separate_updates=True,
         validation_fraction=0.0,
     ),
+    # Santini 2018, section 2.3 and 2.4: 128 x 128 pixels of a field of view of 200 mm (the paper does not say how large
+    # it is) around the heart, of the slices that show the left chambers.
+    "santini2018": Recipe(
+        "santini2018",
+        architecture="santini2018",
+        depth=1,
+        windows=SANTINI_WINDOWS,
+        epochs=800,
+        crop=128,
+        final_crop=128,
+        max_shift=0,
+        pixel_mm=200 / 128,
+        rotation=25.0,
+        batch_size=32,
+        learning_rate=1e-4,
+        beta1=0.9,
+    ),
     # A plain U-Net regression: Choi's generator and windows without its discriminator.
     "l1": Recipe(
         "l1",
@@ -175,14 +202,16 @@ def override(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
 
 def _converted(key: str, value: Any, wanted: Any) -> Any:
     try:
+        if key == "widths":
+            return tuple(int(width) for width in value)
         if key == "windows":
             return tuple((float(width), float(level)) for width, level in value)
         if key in ("iodine", "magnification"):
             low, high = value
             return float(low), float(high)
     except (TypeError, ValueError):
-        pairs = "a list of [width, level] pairs in HU" if key == "windows" else "a pair [lowest, highest]"
-        raise InputError(f"{key} is {pairs}") from None
+        kinds = {"windows": "a list of [width, level] pairs in HU", "widths": "a list of whole numbers"}
+        raise InputError(f"{key} is {kinds.get(key, 'a pair [lowest, highest]')}") from None
     if key == "validation":
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise InputError('validation is a list of case ids: ["a", "b"]')
@@ -195,27 +224,33 @@ def _converted(key: str, value: Any, wanted: Any) -> Any:
 
 
 def _check(recipe: Recipe) -> None:
-    smallest = 256 if recipe.norm == "instance" else 128
-    depths = [2**power for power in range(1, 8)]
+    flat = recipe.architecture == "santini2018"
+    smallest = 16 if flat else 256 if recipe.norm == "instance" else 128
+    multiple = 16 if flat else 128
+    depths = [1] if flat else [2**power for power in range(1, 8)]
     sound = {
-        "architecture": recipe.architecture == "choi2021",
+        "architecture": recipe.architecture in ("choi2021", "santini2018"),
+        "widths": len(recipe.widths) == 8 and min(recipe.widths) >= 1,
         "gf": recipe.gf >= 1,
         "df": recipe.df >= 1,
         "depth": recipe.depth in depths,
         "norm": recipe.norm in ("keras", "instance"),
-        "output": recipe.output in ("plain", "residual"),
-        "windows": bool(recipe.windows) and all(width > 0 for width, _ in recipe.windows),
+        "output": recipe.output in (("plain",) if flat else ("plain", "residual")),
+        "windows": len(recipe.windows) >= 1
+        and (len(recipe.windows) == 1 or not flat)
+        and all(width > 0 for width, _ in recipe.windows),
         "epochs": recipe.epochs >= 0,
         "steps": recipe.steps >= 0 and recipe.epochs + recipe.steps + recipe.final_steps >= 1,
-        "crop": recipe.crop >= smallest and recipe.crop % 128 == 0,
+        "crop": recipe.crop >= smallest and recipe.crop % multiple == 0,
         "final_steps": recipe.final_steps >= 0,
-        "final_crop": recipe.final_crop >= smallest and recipe.final_crop % 128 == 0,
+        "final_crop": recipe.final_crop >= smallest and recipe.final_crop % multiple == 0,
         "max_shift": recipe.max_shift >= 0,
-        "pixel_mm": recipe.pixel_mm >= 0,
-        "slice_mm": recipe.slice_mm >= 0,
+        "pixel_mm": recipe.pixel_mm > 0 or (recipe.pixel_mm == 0 and not flat),
+        "slice_mm": recipe.slice_mm == 0 or (recipe.slice_mm > 0 and not flat),
         "rotation": 0 <= recipe.rotation <= 180,
         "magnification": 0 < recipe.magnification[0] <= recipe.magnification[1],
         "bend": recipe.bend >= 0,
+        "lesions": 0 <= recipe.lesions <= 1 and (recipe.lesions == 0 or not flat),
         "iodine": 0 <= recipe.iodine[0] <= recipe.iodine[1],
         "noise_hu": recipe.noise_hu >= 0,
         "validation_fraction": 0 <= recipe.validation_fraction < 1,
@@ -231,7 +266,12 @@ def _check(recipe: Recipe) -> None:
         "l1_weight": recipe.l1_weight >= 0,
         "enhancement_weight": recipe.enhancement_weight > 0,
         "enhancement_hu": recipe.enhancement_hu >= 0,
-        "gan_loss": recipe.gan_loss in ("none", "bce", "least_squares", "hinge"),
+        "rmse_weight": recipe.rmse_weight >= 0,
+        "bce_weight": recipe.bce_weight >= 0,
+        "weight_decay": recipe.weight_decay >= 0,
+        "soft_threshold_width_hu": recipe.soft_threshold_width_hu > 0,
+        "bce_reduction": recipe.bce_reduction in ("mean", "sum"),
+        "gan_loss": recipe.gan_loss in (("none",) if flat else ("none", "bce", "least_squares", "hinge")),
         "gan_weight": recipe.gan_weight >= 0,
         "label_smoothing": 0 <= recipe.label_smoothing < 1,
         "ema_decay": 0 <= recipe.ema_decay < 1,
@@ -239,7 +279,7 @@ def _check(recipe: Recipe) -> None:
     }
     for key, good in sound.items():
         if not good:
-            hint = f" (multiples of 128, at least {smallest} with norm {recipe.norm})" if "crop" in key else ""
+            hint = f" (multiples of {multiple}, at least {smallest})" if "crop" in key else ""
             hint = " (a divisor of batch_size)" if key == "accumulation" else hint
             raise InputError(f"recipe {recipe.name}: {key} cannot be {getattr(recipe, key)!r}{hint}")
     if recipe.epochs and recipe.steps:

@@ -174,13 +174,18 @@ class Journal:
     def write_scores(self, held_out: Sequence[Pair]) -> None:
         """Validate the model; keep it as `best.pt` if its PSNR is the highest so far."""
         trainer = self.trainer
-        scores = asdict(validate(trainer.ema, held_out, trainer.recipe))
+        scores = {
+            name: value
+            for name, value in asdict(validate(trainer.ema, held_out, trainer.recipe)).items()
+            if value is not None
+        }
         trainer.validation = scores
         self.write({"step": trainer.step} | {name: round(value, 3) for name, value in scores.items()})
         best = trainer.best_psnr is None or scores["psnr"] > trainer.best_psnr
         self.tell(
             f"step {trainer.step}  validation MAE {scores['mae']:.2f} HU (input {scores['input_mae']:.2f})  "
-            f"PSNR {scores['psnr']:.2f} dB (input {scores['input_psnr']:.2f}){'  best so far' if best else ''}"
+            f"PSNR {scores['psnr']:.2f} dB (input {scores['input_psnr']:.2f})"
+            f"{'  Dice {:.3f}'.format(scores['dice']) if 'dice' in scores else ''}{'  best so far' if best else ''}"
         )
         if best:
             trainer.best_psnr = scores["psnr"]
@@ -189,7 +194,7 @@ class Journal:
     def draw(self, shown: Sequence[Pair]) -> None:
         trainer, middle = self.trainer, self.trainer.recipe.depth // 2
         slices = [
-            (stack.ncct[middle], synthesise(trainer.ema, stack.ncct, trainer.recipe)[middle], stack.cect[middle])
+            (stack.ncct[middle], synthesise(trainer.ema, stack, trainer.recipe)[middle], stack.cect[middle])
             for stack in shown
         ]
         title = f"step {trainer.step} of {trainer.plan.total_steps}; synthetic - not for diagnosis"

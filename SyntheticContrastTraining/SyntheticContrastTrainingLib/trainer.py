@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.models.choi2021 import Generator
-from SyntheticContrastLib.models.folding import fold_in_training
 from SyntheticContrastTrainingLib.adversary import Adversary, autocast
 from SyntheticContrastTrainingLib.checkpoint import Checkpoint
 from SyntheticContrastTrainingLib.dataset import Pair, Stacks
 from SyntheticContrastTrainingLib.distributed import Crew
 from SyntheticContrastTrainingLib.learner import Learner
-from SyntheticContrastTrainingLib.losses import enhancement_weights, weighted_l1
+from SyntheticContrastTrainingLib.objectives import find_objective
 from SyntheticContrastTrainingLib.plan import Plan
 from SyntheticContrastTrainingLib.recipes import Recipe
-
-
-def build_generator(recipe: Recipe) -> Generator:
-    """In the form that is faster to train; its weights are those of the plain one."""
-    generator = Generator(
-        gf=recipe.gf,
-        depth=recipe.depth,
-        norm=recipe.norm,  # type: ignore[arg-type]
-        channels=len(recipe.windows),
-        output=recipe.output,  # type: ignore[arg-type]
-    )
-    return fold_in_training(generator)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a batch: input and target (N, C, Z, Y, X) in [-1, 1], and the weight of each voxel (N, 1, Z, Y, X)."""
-
-    source: Tensor
-    target: Tensor
-    weight: Tensor
 
 
 class Trainer:
@@ -65,9 +40,11 @@ class Trainer:
         if len(self.share) % recipe.accumulation:
             raise InputError(f"a process's {len(self.share)} stacks of a batch cannot be split in accumulation parts")
         torch.manual_seed(recipe.seed)
-        self.learner = Learner(build_generator(recipe), recipe, self.device, self.crew)
+        self.objective = find_objective(recipe)
+        network = self.objective.network()
+        self.learner = Learner(network, self.objective.parameters(network), recipe, self.device, self.crew)
         self.generator = self.learner.network
-        self.ema = build_generator(recipe).to(self.device).requires_grad_(False)
+        self.ema = self.objective.network().to(self.device).requires_grad_(False)
         self.ema.load_state_dict(self.generator.state_dict())
         self.adversary = Adversary(recipe, self.device, self.crew) if recipe.adversarial else None
         self.step = 0
@@ -125,9 +102,12 @@ class Trainer:
         """
         stacks = self.read(self.step) if stacks is None else stacks
         size = len(stacks) // self.recipe.accumulation
-        parts = [self.tensors(stacks[first : first + size]) for first in range(0, len(stacks), size)]
+        parts = [
+            self.objective.batch(stacks[first : first + size], self.device) for first in range(0, len(stacks), size)
+        ]
         rate = self.plan.learning_rate(self.step)
-        losses = dict.fromkeys(("loss", "l1"), 0.0)
+        losses: dict[str, float] = {}
+        judged: dict[str, float] = {}
         # The discriminator learns from all parts before the generator does. Only one part's graph fits in the memory
         # that accumulation is there to save, so with several the generator runs again.
         once = len(parts) == 1
@@ -137,19 +117,18 @@ class Trainer:
                 outputs = [self.generate(part.source) for part in parts]
             pairs = [(part.source, part.target) for part in parts]
             real, fake = self.adversary.update(pairs, [output.detach() for output in outputs], rate)
-            losses |= {"gan": 0.0, "discriminator_real": real, "discriminator_fake": fake}
+            judged = {"discriminator_real": real, "discriminator_fake": fake}
         for number, part in enumerate(parts):
             output = outputs[number] if self.adversary and once else self.generate(part.source)
-            l1 = weighted_l1(output, part.target, part.weight)
-            loss = self.recipe.l1_weight * l1
+            terms = self.objective.losses(output, part)
             if self.adversary:
                 gan = self.adversary.teach(part.source, output)
-                loss = loss + self.recipe.gan_weight * gan
-                losses["gan"] += float(gan.detach()) / len(parts)
-            losses["l1"] += float(l1.detach()) / len(parts)
-            losses["loss"] += float(loss.detach()) / len(parts)
-            self.learner.learn(loss / len(parts))
-        losses = self.checked(losses)
+                terms["loss"] = terms["loss"] + self.recipe.gan_weight * gan
+                terms["gan"] = gan.detach()
+            self.learner.learn(terms["loss"] / len(parts))
+            for name, value in terms.items():
+                losses[name] = losses.get(name, 0.0) + float(value.detach()) / len(parts)
+        losses = self.checked(losses | judged)
         self.learner.update(rate)
         self.step += 1
         self.update_ema()
@@ -171,26 +150,11 @@ class Trainer:
                 )
         return dict(zip(losses, means, strict=True))
 
-    def tensors(self, stacks: list[Pair]) -> Part:
-        ncct, cect = (
-            torch.from_numpy(np.stack(volumes)).to(self.device).float()[:, None]
-            for volumes in ([stack.ncct for stack in stacks], [stack.cect for stack in stacks])
-        )
-        recipe = self.recipe
-        return Part(
-            windowed(ncct, recipe.windows),
-            windowed(cect, recipe.windows),
-            enhancement_weights(cect - ncct, recipe.enhancement_hu, recipe.enhancement_weight),
-        )
-
     @torch.no_grad()
     def update_ema(self) -> None:
         # Shorter memory at first, so that the average does not drag the random start along.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
-
-
-def windowed(hu: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
-    """(N, 1, Z, Y, X) HU to (N, C, Z, Y, X) in [-1, 1]: `to_windows`, on the device of the tensor."""
-    return torch.cat([((hu - level) / (width / 2)).clamp(-1, 1) for width, level in windows], dim=1)
+        for kept, counted in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
+            kept.copy_(counted)

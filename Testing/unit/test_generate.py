@@ -154,8 +154,8 @@ def test_several_inputs_load_the_weights_once(generate, nrrd_files, tmp_path, mo
     from SyntheticContrastLib.models.bundle import Bundle
 
     loads = []
-    load = Bundle.load_generator
-    monkeypatch.setattr(Bundle, "load_generator", lambda self: loads.append(1) or load(self))
+    load = Bundle.load_network
+    monkeypatch.setattr(Bundle, "load_network", lambda self: loads.append(1) or load(self))
     assert generate("--input", *nrrd_files, "--output", tmp_path).status == 0
     assert loads == [1]
     first, second = (

@@ -160,7 +160,7 @@ def test_imported_generator_goes_into_a_bundle(generator, tmp_path):
     network = import_generator(write_keras2(tmp_path / "generator.h5", keras2_layers(generator, {})))
     card = tiny_card(architecture_arguments=architecture_arguments(network))
     write_bundle(tmp_path / "bundle", network, card, half=False)
-    assert_same(generator, load_bundle(tmp_path / "bundle").load_generator())
+    assert_same(generator, load_bundle(tmp_path / "bundle").load_network())
 
 
 def test_export_makes_a_bundle_of_it(generator, tmp_path, capsys):
@@ -169,7 +169,7 @@ def test_export_makes_a_bundle_of_it(generator, tmp_path, capsys):
     assert done.status == 0, done.err
     bundle = load_bundle(tmp_path / "authors")
     assert bundle.card.recipe == "choi2021-code" and bundle.card.name == "authors"
-    loaded, imported = bundle.load_generator(), import_generator(path)
+    loaded, imported = bundle.load_network(), import_generator(path)
     for name, tensor in imported.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor.half().float())
 

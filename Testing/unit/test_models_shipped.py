@@ -25,7 +25,7 @@ def test_built_in_bundles_load_and_say_what_they_are():
     assert folders
     for folder in folders:
         bundle = bundles.load_bundle(folder)
-        bundle.load_generator()
+        bundle.load_network()
         assert bundle.card.name == folder.name
         assert "not for diagnosis" in bundle.card.intended_use
         assert all(source["licence"] and source["attribution"] for source in bundle.card.training_data)

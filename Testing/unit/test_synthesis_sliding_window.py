@@ -6,7 +6,7 @@ import torch
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.window import to_windows
-from SyntheticContrastLib.synthesis import process, sliding_window
+from SyntheticContrastLib.synthesis import predict, process
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise, window_starts
 from unit.tiny import WINDOWS
@@ -169,11 +169,11 @@ class FakeGpu(Identity):
 @pytest.mark.parametrize(("limit", "batches", "messages"), [(4, 4, 0), (2, 2, 1), (1, 1, 2), (0, 1, 3)])
 def test_out_of_memory_falls_back_and_says_so(monkeypatch, limit, batches, messages):
     """Fewer windows at once, then the CPU. What stands in for the GPU computes on the CPU."""
-    forward = sliding_window._forward
+    forward = predict._forward
     monkeypatch.setattr(
-        sliding_window,
+        predict,
         "_forward",
-        lambda network, windows, device, dtype: forward(network, windows, torch.device("cpu"), dtype),
+        lambda network, inputs, device, dtype: forward(network, inputs, torch.device("cpu"), dtype),
     )
     hu = random_hu((24, 8, 8))
     network, said = FakeGpu(limit), []

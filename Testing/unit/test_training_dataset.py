@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from SyntheticContrastLib.ct.in_plane import cut_out
+from SyntheticContrastLib.ct.phantom import thorax_phantom
 from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks, augment, random_offset
 from SyntheticContrastTrainingLib.loading import read_ahead
 from SyntheticContrastTrainingLib.recipes import Recipe
@@ -200,3 +201,30 @@ def test_both_are_turned_and_bent_alike():
     only_turned = dataclasses.replace(recipe, bend=0.0)
     bent = [not np.array_equal(stacks.draw(recipe, n, 32).ncct, stacks.draw(only_turned, n, 32).ncct) for n in range(5)]
     assert all(bent)
+
+
+def test_lesions_replace_lung_alike_and_leave_vessels_and_air_outside_alone():
+    phantom = thorax_phantom((16, 128, 128), (15.0, 2.8, 2.8))
+    pair = Pair(phantom.ncct, phantom.cect, phantom.spacing_zyx)
+    recipe = dataclasses.replace(PLAIN, lesions=1.0)
+    shares = []
+    for seed in range(8):
+        changed = augment(pair, np.random.default_rng(seed), recipe)
+        differs = changed.ncct != pair.ncct
+        assert np.array_equal(differs | (changed.cect != pair.cect), differs)
+        filled = differs & (changed.ncct > -100)
+        assert np.abs(changed.ncct[filled].astype(int) - changed.cect[filled]).mean() < 5  # they do not enhance
+        if filled.sum() > 300:  # a small one is mostly edge here
+            assert 0 < np.median(changed.ncct[filled]) < 65
+        kept = phantom.mask("aorta") | phantom.mask("left_ventricle") | phantom.mask("muscle")
+        assert differs[kept].mean() < 0.001  # but for what is blurred into the lung
+        assert differs[phantom.mask("air")].mean() < 0.02
+        shares.append(differs[phantom.mask("lung")].mean())
+    assert 0.02 < max(shares) < 0.9 and len(set(shares)) > 5
+
+
+def test_without_lungs_there_are_no_lesions():
+    soft = np.full((4, 32, 32), 40, np.int16)
+    pair = Pair(soft, soft)
+    changed = augment(pair, np.random.default_rng(0), dataclasses.replace(PLAIN, lesions=1.0))
+    assert np.array_equal(changed.ncct, pair.ncct)

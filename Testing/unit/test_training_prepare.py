@@ -10,7 +10,7 @@ import SimpleITK
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.phantom import thorax_phantom
 from SyntheticContrastTrainingLib import pairing, prepared
-from SyntheticContrastTrainingLib.prepared import open_volumes, read_manifest
+from SyntheticContrastTrainingLib.prepared import open_volume, read_manifest
 from unit.entry import call
 
 PREPARE = (
@@ -49,6 +49,10 @@ def table(scans):
     return write
 
 
+def volumes(folder, case):
+    return [open_volume(folder, case, name) for name in ("ncct.npy", "cect.npy")]
+
+
 def contents(folder):
     return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
 
@@ -64,17 +68,44 @@ def test_a_given_pair_and_a_simulated_one(scans, table, tmp_path, capsys):
     assert made.shape_zyx == (18, 128, 128)
     assert made.spacing_zyx == pytest.approx((10.0, 2.8, 2.8))
     assert made.affine[2][3] == pytest.approx(real.affine[2][3] - 4 * 10.0)  # LPS: down is towards smaller z
-    ncct, cect = open_volumes(tmp_path / "set", real)
+    ncct, cect = volumes(tmp_path / "set", real)
     assert isinstance(ncct, np.memmap)
     assert ncct.dtype == np.int16
     assert np.array_equal(ncct, phantom.ncct)
     assert np.array_equal(cect, phantom.cect)
-    vnc, cect = open_volumes(tmp_path / "set", made)
+    vnc, cect = volumes(tmp_path / "set", made)
     assert np.array_equal(cect, phantom.cect[4:22])
     ventricle = phantom.mask("left_ventricle")[4:22]
     assert cect[ventricle].mean() > 300
     assert abs(vnc[ventricle].mean() - 40) < 15
     assert prepared.hash_source(tmp_path / "set" / "made" / "ncct.npy") == made.files["ncct.npy"]
+
+
+def test_chambers_and_heart_mask_come_onto_the_grid_of_the_pair(scans, tmp_path, capsys):
+    folder, phantom = scans
+    left = phantom.mask("left_ventricle") | phantom.mask("left_atrium")
+    save(folder / "chambers.nii.gz", left[2:, 8:].astype(np.uint8), origin=(0, 8 * 2.8, 0))  # another grid
+    save(folder / "heart.nii.gz", (phantom.labels >= 14).astype(np.uint8))
+    cases = folder / "labelled.csv"
+    cases.write_text(
+        "case_id,ncct,cect,heart_mask,chambers,first_slice\n"
+        "given,ncct.nii.gz,cect.nii.gz,heart.nii.gz,chambers.nii.gz,3\n"
+        "found,ncct.nii.gz,cect.nii.gz,,chambers.nii.gz,\n"
+        "plain,ncct.nii.gz,cect.nii.gz,,,\n",
+        encoding="utf-8",
+    )
+    outcome = call(PREPARE, ["--cases", cases, "--output", tmp_path / "set"], capsys)
+    assert outcome.status == 0, outcome.err
+    given, found, plain = read_manifest(tmp_path / "set")
+    assert set(plain.files) == {"ncct.npy", "cect.npy"}
+    assert set(given.files) == set(found.files) == {"ncct.npy", "cect.npy", "heart_mask.npy", "chambers.npy"}
+    chambers = open_volume(tmp_path / "set", given, "chambers.npy")
+    assert chambers.dtype == np.uint8
+    assert np.array_equal(chambers, left[3:])
+    assert np.array_equal(open_volume(tmp_path / "set", given, "heart_mask.npy"), (phantom.labels >= 14)[3:])
+    heart = open_volume(tmp_path / "set", found, "heart_mask.npy") > 0
+    assert heart[left].mean() > 0.9
+    assert given.sources["chambers"] == prepared.hash_source(folder / "chambers.nii.gz")
 
 
 def test_finished_cases_are_skipped_and_the_others_done(table, tmp_path, capsys, monkeypatch):
@@ -167,7 +198,7 @@ def test_a_registered_pair_and_a_failed_registration(moved_scans, tmp_path, caps
     (good,) = read_manifest(output)
     assert good.registration["translation_mm"] == pytest.approx([6.4, -9.6, 10.0], abs=0.5)
     assert good.registration["mi_after"] > good.registration["mi_before"]
-    ncct, cect = open_volumes(output, good)
+    ncct, cect = volumes(output, good)
     assert ncct.shape == phantom.ncct.shape
     inside = np.s_[4:-4, 10:-10, 10:-10]
     assert np.abs(cect[inside].astype(int) - phantom.cect[inside]).mean() < 15
@@ -183,7 +214,7 @@ def test_pairs_are_resliced(scans, table, tmp_path, capsys):
     _, phantom = scans
     (case,) = read_manifest(tmp_path / "set")
     assert case.spacing_zyx == pytest.approx((20.0, 2.8, 2.8))
-    ncct, _ = open_volumes(tmp_path / "set", case)
+    ncct, _ = volumes(tmp_path / "set", case)
     assert ncct.shape == (8, 128, 128)
     assert np.abs(ncct[0] - phantom.ncct[4:6].mean(axis=0)).max() <= 1
 

@@ -6,6 +6,7 @@ import pytest
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastTrainingLib.recipes import RECIPES, Recipe, find_recipe, override, parse_settings
+from SyntheticContrastTrainingLib.santini_loss import PAPER_WIDTH_HU
 
 
 def changed(*settings, recipe="l1"):
@@ -38,11 +39,26 @@ def test_choi2021_is_the_papers():
     assert recipe.validation_fraction == 0.1
 
 
-@pytest.mark.parametrize("name", ["choi2021", "choi2021-code"])
+@pytest.mark.parametrize("name", ["choi2021", "choi2021-code", "santini2018"])
 def test_extras_are_off_in_the_papers_recipes(name):
     recipe = find_recipe(name)
     assert (recipe.enhancement_weight, recipe.ema_decay, recipe.spectral_norm) == (1.0, 0.0, False)
+    assert (recipe.output, recipe.slice_mm, recipe.magnification, recipe.bend) == ("plain", 0.0, (1.0, 1.0), 0.0)
     assert (recipe.iodine, recipe.noise_hu, recipe.precision, recipe.accumulation) == ((1.0, 1.0), 0.0, "fp32", 1)
+
+
+def test_santini2018_is_the_papers():
+    recipe = find_recipe("santini2018")
+    assert (recipe.architecture, recipe.depth, recipe.crop, recipe.windows) == (
+        "santini2018",
+        1,
+        128,
+        ((1000.0, 200.0),),
+    )
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.rotation) == (800, 32, 1e-4, 25.0)
+    assert (recipe.rmse_weight, recipe.bce_weight, recipe.weight_decay) == (1.0, 0.01, 0.001)
+    assert (recipe.soft_threshold_hu, recipe.soft_threshold_width_hu) == (300.0, PAPER_WIDTH_HU)
+    assert (recipe.magnification, recipe.bend, recipe.noise_hu, recipe.max_shift) == ((1.0, 1.0), 0.0, 0.0, 0)
 
 
 def test_how_the_public_code_differs():
@@ -77,6 +93,18 @@ def test_settings():
         ("gf=0", "gf cannot be 0"),
         ("df=0", "df cannot be 0"),
         ("depth=12", "depth cannot be 12"),
+        ("output=positive", "output cannot be"),
+        ("widths=8", "a list of whole numbers"),
+        ("widths=[8, 8]", "widths cannot be"),
+        ("pixel_mm=-1", "pixel_mm cannot be"),
+        ("slice_mm=-1", "slice_mm cannot be"),
+        ("rotation=181", "rotation cannot be"),
+        ("magnification=[0, 1]", "magnification cannot be"),
+        ("magnification=1", "a pair"),
+        ("bend=-1", "bend cannot be"),
+        ("lesions=2", "lesions cannot be"),
+        ("bce_reduction=max", "bce_reduction cannot be"),
+        ("soft_threshold_width_hu=0", "soft_threshold_width_hu cannot be"),
         ("norm=batch", "norm cannot be"),
         ("crop=128", "at least 256"),
         ("crop=300", "multiples of 128"),
@@ -119,5 +147,14 @@ def test_text_that_is_no_recipe(text):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(InputError, match="use choi2021, choi2021-code, l1"):
+    with pytest.raises(InputError, match="use choi2021, choi2021-code, santini2018, l1"):
         find_recipe("choi")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["depth=16", "gan_loss=bce", "output=residual", "pixel_mm=0", "slice_mm=3", "crop=100", "windows=[[1,0],[2,0]]"],
+)
+def test_what_the_2d_network_cannot_do(setting):
+    with pytest.raises(InputError, match=f"{setting.partition('=')[0]} cannot be"):
+        changed(setting, recipe="santini2018")

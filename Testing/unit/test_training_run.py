@@ -20,7 +20,7 @@ from SyntheticContrastTrainingLib.dataset import Pair
 from SyntheticContrastTrainingLib.recipes import find_recipe, override, parse_settings
 from SyntheticContrastTrainingLib.run import Schedule, start_run, train
 from SyntheticContrastTrainingLib.trainer import Trainer
-from SyntheticContrastTrainingLib.validation import compare, fixed_stacks, synthesise, validate
+from SyntheticContrastTrainingLib.validation import compare, synthesise, validate
 from unit.entry import call, command, run_after
 from unit.training_set import (
     DATA,
@@ -143,19 +143,20 @@ def test_scores_by_hand(stacks):
     assert compare(np.full((2, 4, 4), 3000), np.full((2, 4, 4), 400))[0] == 0  # both above the window
 
     trainer = Trainer(SMALL, stacks, DATA)
-    held_out = fixed_stacks(stacks)
+    held_out = stacks.fixed(3)
     assert [pair.cect.shape for pair in held_out] == [(4, 128, 128)] * 3
     assert not np.array_equal(held_out[0].cect, held_out[1].cect)
     scores = validate(trainer.ema, held_out, SMALL)
     assert scores.input_mae == pytest.approx(np.mean([compare(pair.ncct, pair.cect)[0] for pair in held_out]))
-    wanted = [compare(synthesise(trainer.ema, pair.ncct, SMALL), pair.cect)[1] for pair in held_out]
+    wanted = [compare(synthesise(trainer.ema, pair, SMALL), pair.cect)[1] for pair in held_out]
     assert scores.psnr == pytest.approx(np.mean(wanted))
 
 
 def test_a_slice_of_any_size_is_validated():
     recipe = dataclasses.replace(SMALL, norm="instance", crop=256)
     trainer = Trainer(recipe, phantom_stacks(), DATA)
-    assert synthesise(trainer.ema, np.zeros((4, 90, 130), np.int16), recipe).shape == (4, 90, 130)
+    empty = np.zeros((4, 90, 130), np.int16)
+    assert synthesise(trainer.ema, Pair(empty, empty), recipe).shape == (4, 90, 130)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a console signal cannot be sent to one process on Windows")
@@ -354,9 +355,9 @@ def test_export_makes_a_bundle_of_the_averaged_weights(stacks, tmp_path, capsys)
     }
     assert "1 of them with a simulated VNC" in card.description
     assert "not for diagnosis" in card.intended_use
-    source = trainer.tensors([stacks.read(0)]).source
+    source = trainer.objective.batch([stacks.read(0)], trainer.device).source
     with torch.no_grad():
-        stored, trained = bundle.load_generator()(source), trainer.ema(source)
+        stored, trained = bundle.load_network()(source), trainer.ema(source)
     torch.testing.assert_close(stored, trained, atol=1e-2, rtol=0)  # stored as float16
 
     again = call(EXPORT, ["--checkpoint", last, "--output", tmp_path / "mine"], capsys)

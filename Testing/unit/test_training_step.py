@@ -112,7 +112,7 @@ def test_a_step_is_pix2pix_s(stacks):
     trainer, by_hand = Trainer(GAN, stacks, DATA), Trainer(GAN, stacks, DATA)
     losses = trainer.train_step()
 
-    part = by_hand.tensors(by_hand.read(0))
+    part = by_hand.objective.batch(by_hand.read(0), by_hand.device)
     generator, discriminator = by_hand.generator, by_hand.adversary.learner.network
     optimisers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, discriminator)]
     fake = generator(part.source)
@@ -151,7 +151,7 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_fool(stacks):
 
 def test_the_generator_s_loss_leaves_no_gradient_in_the_discriminator(stacks):
     trainer = Trainer(GAN, stacks, DATA)
-    part = trainer.tensors(trainer.read(0))
+    part = trainer.objective.batch(trainer.read(0), trainer.device)
     trainer.adversary.teach(part.source, trainer.generate(part.source)).backward()
     assert all(parameter.grad is None for parameter in trainer.adversary.learner.network.parameters())
     assert all(parameter.requires_grad for parameter in trainer.adversary.learner.network.parameters())
@@ -184,12 +184,12 @@ def test_input_and_target_are_the_windows_of_the_pair(stacks):
     pair = phantom_pair()
     trainer = Trainer(dataclasses.replace(SMALL, enhancement_weight=5.0), stacks, DATA)
     stack = stacks.read(3)
-    part = trainer.tensors([stack, stack])
+    part = trainer.objective.batch([stack, stack], trainer.device)
     assert part.source.shape == part.target.shape == (2, 3, 4, 128, 128)
-    assert part.weight.shape == (2, 1, 4, 128, 128)
+    assert part.more[0].shape == (2, 1, 4, 128, 128)
     assert np.array_equal(part.source[1].numpy(), to_windows(pair.ncct[3:7], SMALL.windows))
     assert np.array_equal(part.target[0].numpy(), to_windows(pair.cect[3:7], SMALL.windows))
-    assert np.array_equal(part.weight[0, 0].numpy() > 1, np.abs(pair.cect[3:7].astype(int) - pair.ncct[3:7]) > 50)
+    assert np.array_equal(part.more[0][0, 0].numpy() > 1, np.abs(pair.cect[3:7].astype(int) - pair.ncct[3:7]) > 50)
 
 
 def test_the_last_steps_see_whole_slices(stacks):
@@ -252,7 +252,9 @@ def test_bf16_is_near_fp32(stacks):
 def test_the_loss_scaling_of_fp16_changes_no_update_skips_an_overflow_and_is_kept():
     recipe = dataclasses.replace(SMALL, precision="fp16")
     plain, scaled, resumed = (
-        Learner(torch.nn.Linear(3, 1, bias=False), one, torch.device("cpu"), Crew()) for one in (SMALL, recipe, recipe)
+        Learner(network, [{"params": list(network.parameters())}], one, torch.device("cpu"), Crew())
+        for one in (SMALL, recipe, recipe)
+        for network in [torch.nn.Linear(3, 1, bias=False)]
     )
     scaled.network.load_state_dict(plain.network.state_dict())
     inputs = torch.tensor([[1.0, -2.0, 3.0]])

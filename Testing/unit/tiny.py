@@ -3,6 +3,8 @@
 from SyntheticContrastLib.models.bundle import Card
 
 WINDOWS = ((2000.0, 0.0), (1000.0, 200.0), (500.0, 50.0))
+HEART_WINDOW = (1000.0, 200.0)
+HEART_WIDTHS = (2, 3, 3, 4, 4, 5, 5, 6)
 
 
 def tiny_card(**changes) -> Card:
@@ -23,3 +25,49 @@ def tiny_card(**changes) -> Card:
         "licence": "Apache-2.0",
     }
     return Card(**{**fields, **changes})
+
+
+def tiny_heart_card(**changes) -> Card:
+    """The card of `tiny_heart_network()`, with `changes`."""
+    fields = {
+        "name": "tiny-heart",
+        "architecture": "santini2018",
+        "architecture_arguments": {"widths": list(HEART_WIDTHS), "channels": 1, "batch_norm": False},
+        "input_windows": (HEART_WINDOW,),
+        "output_window": HEART_WINDOW,
+        "patch_depth": 1,
+        "pixel_mm": 1.5625,
+        "crop": 128,
+    }
+    return tiny_card(**{**fields, **changes})
+
+
+def tiny_heart_network(batch_norm: bool = False):
+    """A narrow network of Santini with fixed random weights: its output is far from its input."""
+    import torch
+
+    from SyntheticContrastLib.models.santini2018 import Network
+
+    torch.manual_seed(0)
+    network = Network(HEART_WIDTHS, batch_norm=batch_norm).eval()
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2)
+            elif name.endswith(("norm.weight", "norm.bias", "running_mean")):
+                tensor.add_(0.2 * torch.randn_like(tensor))
+    return network
+
+
+def identity_heart_network(added: float = 0.0):
+    """Gives its input and `added`, everywhere."""
+    import torch
+
+    network = tiny_heart_network()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.skip.weight[0] = 1
+        network.out.weight[0, 0, 1, 1] = 1
+        network.out.bias[0] = added
+    return network

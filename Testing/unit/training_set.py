@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from SyntheticContrastLib.ct.phantom import thorax_phantom
+from SyntheticContrastLib.ct.phantom import TISSUES, thorax_phantom
 from SyntheticContrastTrainingLib.dataset import Pair, Stacks
 from SyntheticContrastTrainingLib.prepared import PreparedCase, hash_source, write_json, write_manifest
 from SyntheticContrastTrainingLib.recipes import Recipe
@@ -28,16 +28,23 @@ def phantom_stacks(count=1):
     return Stacks([phantom_pair(seed) for seed in range(count)], DEPTH)
 
 
-def write_training_set(folder, case_ids):
-    """What prepare.py would write, one phantom a case."""
+def write_training_set(folder, case_ids, hearts=False):
+    """What prepare.py would write, one phantom a case; with `hearts`, heart mask and left chambers too."""
     identity = tuple(tuple(float(value) for value in row) for row in np.eye(4))
     cases = []
     for seed, case_id in enumerate(case_ids):
         pair = phantom_pair(seed)
         (folder / case_id).mkdir(parents=True)
-        for name, hu in (("ncct.npy", pair.ncct), ("cect.npy", pair.cect)):
-            np.save(folder / case_id / name, hu)
-        files = {name: hash_source(folder / case_id / name) for name in ("ncct.npy", "cect.npy")}
+        volumes = {"ncct.npy": pair.ncct, "cect.npy": pair.cect}
+        if hearts:
+            labels = thorax_phantom((SLICES, 128, 128), (15.0, 2.8, 2.8), seed).labels
+            left = [TISSUES[name][0] for name in ("left_ventricle", "left_atrium")]
+            heart = left + [TISSUES[name][0] for name in ("myocardium", "right_ventricle", "right_atrium")]
+            volumes["heart_mask.npy"] = np.isin(labels, heart).astype(np.uint8)
+            volumes["chambers.npy"] = np.isin(labels, left).astype(np.uint8)
+        for name, volume in volumes.items():
+            np.save(folder / case_id / name, volume)
+        files = {name: hash_source(folder / case_id / name) for name in volumes}
         cases.append(PreparedCase(case_id, pair.cect.shape, (15.0, 2.8, 2.8), identity, False, {}, {}, files))
         write_json(folder / case_id / "case.json", {})
     write_manifest(folder, cases)

@@ -19,12 +19,14 @@ from SyntheticContrastLib.ct.atomic import atomic_folder
 from SyntheticContrastLib.ct.errors import InputError
 
 if TYPE_CHECKING:
-    from SyntheticContrastLib.models.choi2021 import Generator
+    from torch import nn
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
 DEFAULT_MODEL = "SyntheticContrast-l1-demo"
+HEART_ARCHITECTURE = "santini2018"
+OPTIONAL_FIELDS = {"pixel_mm", "crop"}  # younger than the format: cards without them are as good
 USER_MODELS_VARIABLE = "SYNTHETIC_CONTRAST_MODELS"
 
 
@@ -35,6 +37,8 @@ class Card:
     Windows are (width, level) in HU. `architecture_arguments` rebuild the network, its norm included.
     `training_data` holds one entry a source: name, number of patients, licence, attribution.
     `figures` are measured ones only, each under a name that says on what.
+    A 2D model of the heart sees a square of `crop` pixels of `pixel_mm` mm around it; other models see the slices as
+    they are, and state neither.
     """
 
     name: str
@@ -52,6 +56,13 @@ class Card:
     licence: str
     weights_sha256: str = ""
     format_version: int = FORMAT_VERSION
+    pixel_mm: float | None = None
+    crop: int | None = None
+
+    @property
+    def heart_only(self) -> bool:
+        """True for a 2D model that synthesises the heart region, slice by slice; False for one of the whole chest."""
+        return self.architecture == HEART_ARCHITECTURE
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -64,15 +75,17 @@ class Bundle:
     folder: Path
     card: Card
 
-    def load_generator(self) -> Generator:
+    def load_network(self) -> nn.Module:
         """The network in float32, in evaluation mode, on the CPU.
 
         Raises:
-            InputError: when the weights do not fit the architecture of the card.
+            InputError: when the card contradicts itself, or the weights do not fit its architecture.
         """
         from safetensors.torch import load_file
 
         card = self.card
+        if card.heart_only:
+            _check_heart_card(card, self.folder)
         network = _build(card.architecture, card.architecture_arguments, self.folder)
         weights = load_file(self.folder / WEIGHTS_FILE)
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -88,7 +101,7 @@ class Bundle:
         return network.eval()
 
 
-def write_bundle(folder: Path, network: Generator, card: Card, half: bool = True) -> Bundle:
+def write_bundle(folder: Path, network: nn.Module, card: Card, half: bool = True) -> Bundle:
     """Write `network` and `card` as a bundle; the card gets the hash of the weights.
 
     Args:
@@ -133,9 +146,9 @@ def load_bundle(folder: str | Path) -> Bundle:
             "get a bundle or an extension of the matching version"
         )
     names = {field.name for field in dataclasses.fields(Card)}
-    if missing := sorted(names - fields.keys()):
+    if missing := sorted(names - OPTIONAL_FIELDS - fields.keys()):
         raise InputError(f"model bundle {folder}: {CARD_FILE} lacks {', '.join(missing)}")
-    card = _card_from(fields, names, folder)
+    card = _card_from(fields, names & fields.keys(), folder)
     weights_file = folder / WEIGHTS_FILE
     if not weights_file.is_file():
         raise InputError(f"model bundle {folder}: {WEIGHTS_FILE} is missing; get the bundle again")
@@ -190,7 +203,7 @@ def find_bundle(name_or_folder: str | Path | None = None) -> Bundle:
     raise InputError(f"no model named {name} and no such folder; known models: {', '.join(known) or 'none'}")
 
 
-def _build(architecture: str, arguments: dict[str, Any], folder: Path) -> Generator:
+def _build(architecture: str, arguments: dict[str, Any], folder: Path) -> nn.Module:
     builders = _architectures()
     if architecture not in builders:
         raise InputError(f"model bundle {folder}: unknown architecture {architecture}; known: {', '.join(builders)}")
@@ -200,10 +213,10 @@ def _build(architecture: str, arguments: dict[str, Any], folder: Path) -> Genera
         raise InputError(f"model bundle {folder}: {architecture} does not take {arguments}: {error}") from None
 
 
-def _architectures() -> dict[str, Callable[..., Generator]]:
-    from SyntheticContrastLib.models.choi2021 import Generator
+def _architectures() -> dict[str, Callable[..., nn.Module]]:
+    from SyntheticContrastLib.models import choi2021, santini2018
 
-    return {"choi2021": Generator}
+    return {"choi2021": choi2021.Generator, HEART_ARCHITECTURE: santini2018.Network}
 
 
 def _card_from(fields: dict[str, Any], names: set[str], folder: Path) -> Card:
@@ -215,9 +228,27 @@ def _card_from(fields: dict[str, Any], names: set[str], folder: Path) -> Card:
         known["patch_depth"] = int(known["patch_depth"])
         known["training_data"] = tuple(dict(source) for source in known["training_data"])
         known["architecture_arguments"] = dict(known["architecture_arguments"])
+        for name, number in (("pixel_mm", float), ("crop", int)):
+            if known.get(name) is not None:
+                known[name] = number(known[name])
     except (TypeError, ValueError) as error:
         raise InputError(f"model bundle {folder}: a field of {CARD_FILE} has the wrong form ({error})") from None
     return Card(**known)
+
+
+def _check_heart_card(card: Card, folder: Path) -> None:
+    """The output is taken for the input with contrast added, so both have one window."""
+    from SyntheticContrastLib.models.santini2018 import IN_PLANE_MULTIPLE
+
+    if card.pixel_mm is None or card.crop is None:
+        raise InputError(f"model bundle {folder}: {CARD_FILE} lacks pixel_mm or crop, which {card.architecture} needs")
+    if not card.pixel_mm > 0 or card.crop < 1 or card.crop % IN_PLANE_MULTIPLE:
+        raise InputError(
+            f"model bundle {folder}: a crop of {card.crop} pixels of {card.pixel_mm} mm cannot be: pixel_mm is above 0 "
+            f"and crop a multiple of {IN_PLANE_MULTIPLE}"
+        )
+    if card.input_windows != (card.output_window,):
+        raise InputError(f"model bundle {folder}: {card.architecture} has one window, the same for input and output")
 
 
 def _sha256(path: Path) -> str:

@@ -6,55 +6,94 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder
 from SyntheticContrastLib.ct.volume import CTVolume
 from SyntheticContrastLib.ct.write import write_image
 from SyntheticContrastLib.models.bundle import Bundle
 from SyntheticContrastLib.synthesis.device import Compute
+from SyntheticContrastLib.synthesis.heart_slices import HeartCrop, synthesise_heart
 from SyntheticContrastLib.synthesis.sliding_window import Patch, Synthesis, synthesise
 from SyntheticContrastLib.synthesis.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DISCLAIMER = "synthetic - not for diagnosis"
 
 
 @dataclass
 class Converter:
-    """A bundle's network, folded for inference, on its device."""
+    """A bundle's network, folded for inference, on its device.
+
+    A model of the heart (`heart_only`) needs to know where the heart is, and has neither windows of slices to step
+    through nor an uncertainty.
+    """
 
     bundle: Bundle
     compute: Compute
     step: int = 1
-    patch: Patch = field(init=False)
 
     def __post_init__(self) -> None:
-        from SyntheticContrastLib.models.choi2021 import IN_PLANE_MULTIPLE
-        from SyntheticContrastLib.models.folding import fold
+        from SyntheticContrastLib.models import choi2021, folding, santini2018
 
         card = self.bundle.card
-        generator = self.bundle.load_generator()
-        self.patch = Patch(
-            card.patch_depth, card.input_windows, card.output_window, IN_PLANE_MULTIPLE, generator.minimum_in_plane
-        )
-        self._network = fold(generator)
+        network = self.bundle.load_network()
+        if isinstance(network, choi2021.Generator):
+            self._shape: Patch | HeartCrop = Patch(
+                card.patch_depth,
+                card.input_windows,
+                card.output_window,
+                choi2021.IN_PLANE_MULTIPLE,
+                network.minimum_in_plane,
+            )
+            self._network: nn.Module = folding.fold(network)
+        else:
+            assert isinstance(network, santini2018.Network) and card.crop and card.pixel_mm  # the bundle saw to it
+            self._shape = HeartCrop(card.crop, card.pixel_mm, card.output_window)
+            self._network = network if network.middle.norm is None else santini2018.fold_for_inference(network)
+
+    @property
+    def heart_only(self) -> bool:
+        return self.bundle.card.heart_only
 
     def convert(
         self,
         volume: CTVolume,
+        heart: NDArray[np.bool_] | None = None,
         uncertainty: bool = False,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         on_fallback: Callable[[str], None] = lambda message: None,
     ) -> Synthesis:
-        """sCECT on the canonical axes of `volume`; see `sliding_window.synthesise`."""
+        """sCECT on the canonical axes of `volume`; see `sliding_window.synthesise`, `heart_slices.synthesise_heart`.
+
+        Args:
+            heart: (Z, Y, X), for a model of the heart only; found in the CT if not given.
+
+        Raises:
+            InputError: when no heart is found.
+        """
+        if isinstance(self._shape, HeartCrop):
+            return synthesise_heart(
+                volume.hu,
+                find_heart(volume) if heart is None else heart,
+                volume.spacing_zyx,
+                self._network,
+                self._shape,
+                self.compute,
+                on_progress=on_progress,
+                on_fallback=on_fallback,
+            )
         return synthesise(
             volume.hu,
             self._network,
-            self.patch,
+            self._shape,
             self.compute,
             step=self.step,
             uncertainty=uncertainty,
@@ -62,27 +101,48 @@ class Converter:
             on_fallback=on_fallback,
         )
 
-    def provenance(self, volume: CTVolume) -> dict[str, Any]:
-        """What decides the result: equal provenance, equal sCECT (but for rounding on another device)."""
+    def provenance(self, volume: CTVolume, given_heart: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """What decides the result: equal provenance, equal sCECT (but for rounding on another device).
+
+        `given_heart` is None where the heart is found in the CT, or not needed.
+        """
         digest = hashlib.sha256(repr((volume.grid.size, volume.grid.affine.round(6).tolist())).encode())
         for slice_ in volume.hu:
             digest.update(np.ascontiguousarray(slice_).data)
-        return {
+        found: dict[str, Any] = {
             "input_sha256": digest.hexdigest(),
             "model": self.bundle.card.name,
             "weights_sha256": self.bundle.card.weights_sha256,
             "step": self.step,
         }
+        if self.heart_only:  # stated in either case: a rerun with a mask is another result than one without
+            mask = None if given_heart is None else hashlib.sha256(np.packbits(given_heart).data).hexdigest()
+            found["heart_mask_sha256"] = mask
+        return found
 
     @property
     def derivation(self) -> str:
         """How the values came about, for a DICOM header."""
         card = self.bundle.card
+        if self.heart_only:
+            how = "slice by slice. Only the heart region is synthetic, the rest is the non-contrast CT"
+        else:
+            how = f"sliding window of {card.patch_depth} slices, step {self.step}"
         return (
             f"{DISCLAIMER}. Synthetic contrast-enhanced CT computed from a non-contrast CT by the neural network "
-            f"{card.name} (recipe {card.recipe}, weights sha256 {card.weights_sha256[:16]}), "
-            f"sliding window of {card.patch_depth} slices, step {self.step}."
+            f"{card.name} (recipe {card.recipe}, weights sha256 {card.weights_sha256[:16]}), {how}."
         )
+
+
+def find_heart(volume: CTVolume) -> NDArray[np.bool_]:
+    """(Z, Y, X): where the heart is.
+
+    Raises:
+        InputError: when none is found.
+    """
+    from SyntheticContrastLib.ct.heart_region import heart_region
+
+    return heart_region(volume.hu, volume.spacing_zyx)
 
 
 def write_result(
@@ -92,8 +152,11 @@ def write_result(
     converter: Converter,
     write_preview: Callable[[Path], None],
     overwrite: bool = False,
+    given_heart: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write all files of a task: each appears only when all are whole, the record last.
+
+    `given_heart` is for the record: see `Converter.provenance`.
 
     Raises:
         InputError, OSError: as the writers do; then nothing has changed on the disk.
@@ -102,7 +165,8 @@ def write_result(
 
     with ExitStack() as stack:  # left in reverse order: what is entered first is renamed last
         if task.record:
-            record = {**converter.provenance(volume), "format": task.format, "compute": str(converter.compute)}
+            made_of = converter.provenance(volume, given_heart)
+            record = {**made_of, "format": task.format, "compute": str(converter.compute)}
             path = stack.enter_context(atomic_file(task.record))
             path.write_text(json.dumps({"note": DISCLAIMER, **record}, indent=2) + "\n", encoding="utf-8")
         if task.format == "dicom":
@@ -122,7 +186,9 @@ def write_result(
             write_preview(stack.enter_context(atomic_file(task.preview)))
 
 
-def is_finished(task: Task, volume: CTVolume, converter: Converter) -> bool:
+def is_finished(
+    task: Task, volume: CTVolume, converter: Converter, given_heart: NDArray[np.bool_] | None = None
+) -> bool:
     """True when the task's files are there and its record says that they were made from this input, as now asked."""
     if task.record is None or not all(p.exists() for p in (task.output, task.uncertainty, task.preview) if p):
         return False
@@ -130,5 +196,5 @@ def is_finished(task: Task, volume: CTVolume, converter: Converter) -> bool:
         record = json.loads(task.record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    wanted = {**converter.provenance(volume), "format": task.format}
+    wanted = {**converter.provenance(volume, given_heart), "format": task.format}
     return wanted.items() <= record.items()

@@ -6,7 +6,7 @@ weights. The buffers hold one window, so that the memory beyond input and output
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.window import from_window, to_windows
 from SyntheticContrastLib.synthesis.device import Compute
-from SyntheticContrastLib.synthesis.process import OutOfMemoryError, check_cancelled
+from SyntheticContrastLib.synthesis.predict import predict
+from SyntheticContrastLib.synthesis.process import check_cancelled
 
 AIR_HU = -1000
 OUTSIDE_HU = -1024  # at or below it the scanner measured nothing: outside the scan circle, or the end of its scale
@@ -98,7 +99,10 @@ def synthesise(
     average = _RunningAverage(depth, hu.shape[1:], uncertainty)
     starts = window_starts(len(sources), depth, step)
     windows = _Windows(load, depth)
-    for number, prediction in enumerate(_predict(network, windows, starts, compute, on_fallback)):
+    inputs = (windows.at(start) for start in starts)
+    at_once = 1 if compute.device == "cpu" else 4
+    predictions = predict(network, inputs, compute, on_fallback, at_once=at_once, name="window")
+    for number, prediction in enumerate(predictions):
         start = starts[number]
         average.add(start, prediction[inside])
         final_until = starts[number + 1] if number + 1 < len(starts) else len(sources)
@@ -160,63 +164,6 @@ class _RunningAverage:
         self.count[at] = 0
         self.mean[at] = 0
         return mean, deviation
-
-
-def _predict(
-    network: nn.Module,
-    windows: _Windows,
-    starts: list[int],
-    compute: Compute,
-    on_fallback: Callable[[str], None],
-) -> Iterator[Tensor]:
-    """Channel 0 of each window, (depth, Y, X) float32 on the CPU.
-
-    Out of memory, it goes on with fewer windows at once, then on the CPU.
-    """
-    device, dtype = torch.device(compute.device), compute.dtype
-    network.to(device)
-    at_once = 1 if device.type == "cpu" else 4
-    waiting: list[Tensor] = []
-    done = 0
-    while done < len(starts):
-        waiting += [windows.at(start) for start in starts[done + len(waiting) : done + at_once]]
-        try:
-            predictions = _forward(network, waiting[:at_once], device, dtype)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            predictions = None
-        if predictions is None:  # outside the handler, whose traceback would keep the tensors alive
-            if at_once > 1:
-                at_once //= 2
-                on_fallback(f"{device} is out of memory: going on with {at_once} window(s) at once")
-            elif device.type != "cpu":
-                on_fallback(f"{device} is out of memory for one window: going on with the CPU in fp32")
-                device, dtype = torch.device("cpu"), torch.float32
-                network.to(device)
-            else:
-                raise OutOfMemoryError(
-                    "out of memory for one window on the CPU: close other programs, or use a smaller model or CT"
-                )
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            continue
-        yield from predictions
-        done += len(predictions)
-        del waiting[: len(predictions)]
-
-
-def _forward(network: nn.Module, windows: list[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
-    batch = (torch.cat(windows) if len(windows) > 1 else windows[0]).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        return network(batch)[:, 0].float().cpu()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    message = str(error).lower()
-    return any(sign in message for sign in ("out of memory", "can't allocate memory", "bad_alloc"))
 
 
 def _in_plane_padding(size: int, patch: Patch) -> tuple[int, int]:

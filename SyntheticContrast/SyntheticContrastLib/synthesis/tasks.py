@@ -17,7 +17,10 @@ _OTHER_IMAGE_SUFFIXES = (".nhdr", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".png"
 
 @dataclass(frozen=True)
 class Task:
-    """One CT to convert. `record`, kept for cohorts, says what was made of what: a rerun knows what is finished."""
+    """One CT to convert. `record`, kept for cohorts, says what was made of what: a rerun knows what is finished.
+
+    `heart_mask` is for a model of the heart, which finds the heart itself where none is given.
+    """
 
     case: str
     ncct: Path
@@ -26,6 +29,7 @@ class Task:
     uncertainty: Path | None = None
     preview: Path | None = None
     record: Path | None = None
+    heart_mask: Path | None = None
 
 
 def single_task(ncct: Path, output: Path, format_: str | None, uncertainty: Path | None, preview: Path | None) -> Task:
@@ -100,8 +104,9 @@ def refuse_unusable(task: Task) -> None:
     for path in (task.output, task.uncertainty, task.preview):
         if path is None:
             continue
-        if path.resolve() == task.ncct.resolve():
-            raise InputError(f"the output {path} is the input: choose another name")
+        for source, name in ((task.ncct, "input"), (task.heart_mask, "heart mask")):
+            if source and path.resolve() == source.resolve():
+                raise InputError(f"the output {path} is the {name}: choose another name")
         if path.is_dir() != (path == task.output and task.format == "dicom") and path.exists():
             raise InputError(f"{path} is a {'folder' if path.is_dir() else 'file'}: choose another name")
         folder = path.parent
