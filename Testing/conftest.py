@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,34 @@ def shared_data():
     folder = REPOSITORY.parent / "shared" / "data"
     assert folder.is_dir(), "the public CTs are missing: see README, section Tests"
     return folder
+
+
+@pytest.fixture
+def mrmlScene():  # noqa: N802  Slicer's own name
+    """A fresh scene of a harness application: `import slicer, qt, ctk` work in a test that has it."""
+    from harness.install import freshScene, installHarness
+
+    installHarness()
+    scene = freshScene()
+    yield scene
+    scene.Clear(1)
+
+
+@pytest.fixture
+def modulePanel(mrmlScene):  # noqa: N802, N803
+    """`modulePanel("SyntheticContrastTraining")` opens the panel of a module: see `harness.panel.ModulePanel`."""
+    from harness.panel import ModulePanel
+
+    panels, hook = [], sys.excepthook
+
+    def open_panel(name):
+        [path] = REPOSITORY.glob(f"SyntheticContrast*/{name}.py")
+        panels.append(ModulePanel(path))
+        return panels[-1]
+
+    yield open_panel
+    try:
+        for panel in panels:
+            panel.close()
+    finally:
+        sys.excepthook = hook

@@ -1,5 +1,7 @@
 """Sliding-window synthesis against a plain one that keeps everything, and at the edges of what it accepts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,17 @@ def test_in_plane_sizes_are_padded_with_air_and_cropped(plane):
     result = synthesise(hu, Spy(), PATCH, CPU)
     assert np.array_equal(result.hu, hu)
     assert shapes == {tuple(-(-side // 8) * 8 for side in plane)}
+
+
+def test_what_the_window_clips_is_kept_by_a_residual_network_only():
+    hu = random_hu((18, 16, 16))
+    hu[3, 4, 4:7] = 1500, 3071, -1020
+    hu[5, 1, 1] = -1024
+    assert synthesise(hu, Identity(), PATCH, CPU).hu[3, 4, 4:7].tolist() == [1000, 1000, -1000]
+    kept = synthesise(hu, Identity(), dataclasses.replace(PATCH, residual=True), CPU).hu
+    assert kept[5, 1, 1] == -1000
+    kept[5, 1, 1] = -1024
+    assert np.array_equal(kept, hu)
 
 
 def test_minimum_in_plane_of_the_network_is_kept():

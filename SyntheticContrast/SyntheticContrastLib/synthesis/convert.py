@@ -52,6 +52,7 @@ class Converter:
                 card.output_window,
                 choi2021.IN_PLANE_MULTIPLE,
                 network.minimum_in_plane,
+                residual=network.output == "residual",
             )
             self._network: nn.Module = folding.fold(network)
         else:

@@ -33,6 +33,7 @@ class Patch:
     output_window: tuple[float, float]
     in_plane_multiple: int
     minimum_in_plane: int
+    residual: bool = False  # the output is the input with a change: what the window clips of a CT is kept
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,11 @@ def synthesise(
             mean, deviation = average.take(position)
             z = position - missing // 2
             if 0 <= z < slices:
-                values = np.rint(from_window(mean, patch.output_window))
-                result[z] = np.where(hu[z] <= OUTSIDE_HU, AIR_HU, values)
+                values = from_window(mean, patch.output_window)
+                if patch.residual:
+                    width, level = patch.output_window
+                    values = values + hu[z] - np.clip(hu[z], level - width / 2, level + width / 2)
+                result[z] = np.where(hu[z] <= OUTSIDE_HU, AIR_HU, np.rint(values).clip(-32768, 32767))
                 if spread is not None:
                     spread[z] = deviation * (patch.output_window[0] / 2)
         on_progress(min(slices, max(0, final_until - missing // 2)), slices)

@@ -1,0 +1,46 @@
+"""Opening Slicer imports neither torch nor Qt widgets of ours, and opens no socket."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES = sorted(REPOSITORY.glob("SyntheticContrast*/SyntheticContrast*.py"))
+CODE = """
+import sys
+from pathlib import Path
+from harness.install import installHarness
+installHarness()
+import socket
+HEAVY = {"torch", "scipy", "skimage", "lpips", "matplotlib", "keras", "SimpleITK", "pydicom"}
+before = set(sys.modules)
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise ImportError("heavy import: " + name)
+sys.meta_path.insert(0, Blocked())
+def refuse(*a, **k): raise AssertionError("socket opened")
+socket.socket = socket.create_connection = refuse
+from harness.panel import load
+for path in sys.argv[1:]:
+    load(Path(path))
+ours = sorted(name for name in set(sys.modules) - before if "Lib.gui" in name or "Lib.scene" in name)
+assert not ours, ours
+from harness.panel import ModulePanel
+for path in sys.argv[1:]:
+    panel = ModulePanel(Path(path))
+    panel.close()
+"""
+
+
+def test_the_modules_open_without_torch_and_without_a_network():
+    """Importing the module files loads no panel; opening the panels needs no torch: it may not be installed yet."""
+    folders = [REPOSITORY / name for name in ("Testing", "SyntheticContrast", "SyntheticContrastTraining")]
+    prelude = f"import sys; sys.path[:0] = {[str(folder) for folder in folders]}\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", prelude + CODE, *map(str, MODULES)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

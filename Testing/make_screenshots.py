@@ -1,0 +1,96 @@
+"""Draw the pictures of the panels in Resources/Screenshots with the harness: a function a picture.
+
+python Testing/make_screenshots.py [training-panel ...]
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / name) for name in ("SyntheticContrast", "SyntheticContrastTraining", "Testing")]
+os.environ["MPLBACKEND"] = "Agg"
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from harness.install import freshScene, installHarness
+from harness.panel import ModulePanel
+from SyntheticContrastLib.ct.phantom import thorax_phantom
+
+LABEL = "Drawn with the test harness (Testing/harness), not in 3D Slicer."
+GAP = 12  # pixels
+
+
+def open_panel(name):
+    freshScene()
+    [path] = REPOSITORY.glob(f"SyntheticContrast*/{name}.py")
+    return ModulePanel(path)
+
+
+def side_by_side(pictures, path, label=LABEL):
+    """One PNG of several, (title, path) each, with a line below that says what they are."""
+    images = [Image.open(picture).convert("RGB") for _, picture in pictures]
+    width = sum(image.width for image in images) + GAP * (len(images) + 1)
+    sheet = Image.new("RGB", (width, max(image.height for image in images) + 66), "white")
+    pen, left = ImageDraw.Draw(sheet), GAP
+    for (title, _), image in zip(pictures, images, strict=True):
+        pen.text((left + 8, 8), title, fill="black", font_size=16)
+        sheet.paste(image, (left, 34))
+        left += image.width + GAP
+    pen.text((GAP + 8, sheet.height - 24), label, fill="black", font_size=14)
+    sheet.save(path, optimize=True)
+
+
+def write_phantoms(folder, count):
+    """A cases.csv of phantom pairs, as NRRD files."""
+    import SimpleITK
+
+    rows = ["case_id,ncct,cect"]
+    for number in range(count):
+        phantom = thorax_phantom((16, 128, 128), (15.0, 2.8, 2.8), number)
+        for name, hu in (("ncct", phantom.ncct), ("cect", phantom.cect)):
+            image = SimpleITK.GetImageFromArray(np.ascontiguousarray(hu[::-1]))
+            image.SetSpacing((2.8, 2.8, 15.0))
+            SimpleITK.WriteImage(image, str(folder / f"{name}{number}.nrrd"))
+        rows.append(f"phantom{number},ncct{number}.nrrd,cect{number}.nrrd")
+    (folder / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder / "cases.csv"
+
+
+def training_panel(path, folder):
+    """Module 3 before, during and after a small run on phantoms."""
+    panel = open_panel("SyntheticContrastTraining")
+    ui, at_work = panel.ui, lambda: panel.widget.panel.job is not None
+    pictures = [(title, folder / f"{title}.png") for title in ("Idle", "Training", "Finished")]
+    panel.screenshot(pictures[0][1])
+    panel.type(ui.casesPath, write_phantoms(folder, 2))
+    panel.type(ui.workFolderPath, folder / "work")
+    panel.choose(ui.recipeComboBox, "l1")
+    panel.type(ui.settingsLineEdit, "gf=4 depth=4 norm=keras crop=128 final_crop=128 steps=210")
+    panel.type(ui.runNameLineEdit, "phantoms")
+    panel.click(ui.prepareButton)
+    panel.waitFor(lambda: not at_work())
+    panel.click(ui.trainButton)
+    panel.waitFor(lambda: ui.curvesPicture.visible or not at_work(), 1000)
+    panel.screenshot(pictures[1][1])
+    panel.waitFor(lambda: not at_work(), 1000)
+    panel.screenshot(pictures[2][1])
+    panel.close()
+    side_by_side(pictures, path)
+
+
+PICTURES = {"training-panel": training_panel}
+
+
+def main(names):
+    installHarness()
+    for name in names or PICTURES:
+        with tempfile.TemporaryDirectory() as folder:
+            PICTURES[name](REPOSITORY / "Resources" / "Screenshots" / f"{name}.png", Path(folder))
+        print(f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
