@@ -12,7 +12,8 @@ Examples:
 Ctrl-C saves a checkpoint and stops (exit status 3); --resume goes on from the last one, also after a crash or a kill.
 On several nodes, --data and --output lie on a disk that all of them see.
 
-Cases <patient>_1, <patient>_2, ... are one patient's, and are never split up: they all train or all validate.
+Cases <patient>_1, <patient>_2, ... are one patient's, and are never split up: they all train or all validate. Which
+validate: --set validation=..., else the column split of cases.csv, else a tenth of the patients, drawn by the seed.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> int:
 
     recipe = override(find_recipe(args.recipe), parse_settings(args.set))
     cases = read_manifest(args.data)
-    split = split_patients([case.case_id for case in cases], recipe)
+    split = split_patients([case.case_id for case in cases], recipe, {case.case_id: case.split for case in cases})
     training = [case for case in cases if case.case_id in split.training]
     validating = [case for case in cases if case.case_id in split.validation]
     stacks, held_out = (open_stacks(args.data, part, recipe) for part in (training, validating))

@@ -48,6 +48,7 @@ class PreparedCase:
     files: dict[str, str]  # sha256 by file name
     blood_hu: float | None = None
     registration: dict[str, Any] | None = None  # as `Registration.to_json` gives it
+    split: str | None = None  # training or validation, where cases.csv says so
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> PreparedCase:
@@ -76,7 +77,7 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
         made_with["vnc_version"] = VNC_VERSION
     folder = output / case.case_id
     if (done := finished_case(folder)) and done.sources == sources and done.options == made_with:
-        return done, True
+        return dataclasses.replace(done, split=case.split), True
 
     pair = make_pair(case, options, output / REVIEW / f"{case.case_id}.png")
     with atomic_folder(folder, overwrite=True) as temporary:
@@ -96,6 +97,7 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
             files={name: hash_source(temporary / name) for name in stored},
             blood_hu=pair.blood_hu,
             registration=pair.registration,
+            split=case.split,
         )
         write_json(temporary / CASE_FILE, dataclasses.asdict(prepared))
     return prepared, False

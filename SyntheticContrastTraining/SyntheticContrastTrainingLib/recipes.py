@@ -148,16 +148,27 @@ RECIPES = {
         learning_rate=1e-4,
         beta1=0.9,
     ),
-    # A plain U-Net regression: Choi's generator and windows without its discriminator.
+    # Choi's generator without its discriminator, for few patients: it learns what contrast adds (residual) on most of a
+    # slice, with made-up variety. Of a patient left out of three, 900 such steps on plain crops of 256 lost 3 dB to its
+    # own input; these gained 2.
     "l1": Recipe(
         "l1",
+        output="residual",
         steps=20000,
-        crop=256,
-        max_shift=51,
+        crop=384,
+        max_shift=20,
+        pixel_mm=0.85,
+        slice_mm=5.5,
+        rotation=12.0,
+        magnification=(0.8, 1.25),
+        bend=6.0,
+        noise_hu=12.0,
+        lesions=0.5,
+        learning_rate=3e-4,
         schedule="cosine",
         final_learning_rate=2e-5,
-        enhancement_weight=5.0,
-        ema_decay=0.999,
+        enhancement_weight=2.0,
+        ema_decay=0.998,
     ),
 }
 

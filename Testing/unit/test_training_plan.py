@@ -92,3 +92,13 @@ def test_a_given_split():
         split_patients(["a", "c"], recipe)
     with pytest.raises(InputError, match="none is left"):
         split_patients(["b_1", "b_2"], recipe)
+
+
+def test_a_split_that_the_table_gives():
+    cases = ["a", "b_1", "b_2", "c"]
+    split = split_patients(cases, choi(), {"a": None, "b_1": "validation", "b_2": None, "c": "training"})
+    assert split.training == ("a", "c")
+    assert split.validation == ("b_1", "b_2")  # all of a patient
+    assert split_patients(cases, choi(validation=("a",)), {"c": "validation"}).validation == ("a",)
+    with pytest.raises(InputError, match="patient b has cases in training and in validation"):
+        split_patients(cases, choi(), {"b_1": "validation", "b_2": "training"})

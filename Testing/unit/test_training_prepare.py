@@ -108,6 +108,16 @@ def test_chambers_and_heart_mask_come_onto_the_grid_of_the_pair(scans, tmp_path,
     assert given.sources["chambers"] == prepared.hash_source(folder / "chambers.nii.gz")
 
 
+def test_the_split_of_the_table_is_in_the_manifest(scans, tmp_path, capsys):
+    folder, _ = scans
+    for first, second in (("validation", ""), ("", "training")):  # the second time the cases are there already
+        cases = folder / "split.csv"
+        rows = f"a,ncct.nii.gz,cect.nii.gz,{first}\nb,ncct.nii.gz,cect.nii.gz,{second}\n"
+        cases.write_text(f"case_id,ncct,cect,split\n{rows}", encoding="utf-8")
+        assert call(PREPARE, ["--cases", cases, "--output", tmp_path / "set"], capsys).status == 0
+        assert [case.split for case in read_manifest(tmp_path / "set")] == [first or None, second or None]
+
+
 def test_finished_cases_are_skipped_and_the_others_done(table, tmp_path, capsys, monkeypatch):
     output = tmp_path / "set"
     cases = table("a,ncct.nii.gz,cect.nii.gz,,", "b,,cect.nii.gz,,")

@@ -13,15 +13,16 @@ from unit import entry
 CLI = entry.REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI"
 TRAIN, EXPORT = CLI / "train.py", CLI / "export.py"
 SLICES, DEPTH = 16, 4
+SPACING = (15.0, 2.8, 2.8)
 SMALL = Recipe("l1", gf=2, df=2, depth=DEPTH, norm="keras", steps=6, crop=128, final_crop=128, max_shift=4)
-SETTINGS = ("gf=2", "df=2", "depth=4", "norm=keras", "crop=128", "final_crop=128", "max_shift=4")
+SETTINGS = ("gf=2", "df=2", "depth=4", "norm=keras", "crop=128", "final_crop=128", "max_shift=4", "pixel_mm=0")
 DATA = {"cases": 1, "simulated": 0, "slices": SLICES, "files": [], "validation": []}
 
 
 @functools.cache
 def phantom_pair(seed=0):
-    phantom = thorax_phantom((SLICES, 128, 128), (15.0, 2.8, 2.8), seed)
-    return Pair(phantom.ncct, phantom.cect)
+    phantom = thorax_phantom((SLICES, 128, 128), SPACING, seed)
+    return Pair(phantom.ncct, phantom.cect, SPACING)
 
 
 def phantom_stacks(count=1):
@@ -37,7 +38,7 @@ def write_training_set(folder, case_ids, hearts=False):
         (folder / case_id).mkdir(parents=True)
         volumes = {"ncct.npy": pair.ncct, "cect.npy": pair.cect}
         if hearts:
-            labels = thorax_phantom((SLICES, 128, 128), (15.0, 2.8, 2.8), seed).labels
+            labels = thorax_phantom((SLICES, 128, 128), SPACING, seed).labels
             left = [TISSUES[name][0] for name in ("left_ventricle", "left_atrium")]
             heart = left + [TISSUES[name][0] for name in ("myocardium", "right_ventricle", "right_atrium")]
             volumes["heart_mask.npy"] = np.isin(labels, heart).astype(np.uint8)
@@ -45,7 +46,7 @@ def write_training_set(folder, case_ids, hearts=False):
         for name, volume in volumes.items():
             np.save(folder / case_id / name, volume)
         files = {name: hash_source(folder / case_id / name) for name in volumes}
-        cases.append(PreparedCase(case_id, pair.cect.shape, (15.0, 2.8, 2.8), identity, False, {}, {}, files))
+        cases.append(PreparedCase(case_id, pair.cect.shape, SPACING, identity, False, {}, {}, files))
         write_json(folder / case_id / "case.json", {})
     write_manifest(folder, cases)
     return folder

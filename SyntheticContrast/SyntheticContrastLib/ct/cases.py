@@ -10,6 +10,7 @@ from pathlib import Path
 from .errors import InputError
 
 COLUMNS = ("case_id", "ncct", "cect", "scect", "heart_mask", "chambers", "first_slice", "last_slice")
+SPLITS = ("training", "validation")
 _PATHS = ("ncct", "cect", "scect", "heart_mask", "chambers")
 
 
@@ -18,6 +19,7 @@ class Case:
     """One row. A volume is None where its cell is empty.
 
     `first_slice` and `last_slice` bound the slices to use, both counted from 0 at the superior end and both included.
+    `split` is "training" or "validation", where the study fixes it.
     """
 
     case_id: str
@@ -28,6 +30,7 @@ class Case:
     chambers: Path | None = None
     first_slice: int | None = None
     last_slice: int | None = None
+    split: str | None = None
 
 
 def read_cases(path: str | Path) -> list[Case]:
@@ -37,7 +40,7 @@ def read_cases(path: str | Path) -> list[Case]:
 
     Raises:
         InputError: a missing file, no column case_id, a case_id that is empty, given twice or no file name,
-            a slice number that is none, or no case at all.
+            a slice number or a split that is none, or no case at all.
     """
     path = Path(path)
     if not path.is_file():
@@ -77,7 +80,10 @@ def _case(where: str, row: dict[str, str | None], folder: Path) -> Case:
     first, last = (_slice_number(where, column, cells.get(column, "")) for column in ("first_slice", "last_slice"))
     if first is not None and last is not None and first > last:
         raise InputError(f"{where}: first_slice {first} comes after last_slice {last}")
-    return Case(case_id, **paths, first_slice=first, last_slice=last)
+    split = cells.get("split") or None
+    if split not in (None, *SPLITS):
+        raise InputError(f"{where}: split {split!r} is neither {' nor '.join(SPLITS)} nor empty")
+    return Case(case_id, **paths, first_slice=first, last_slice=last, split=split)
 
 
 def _slice_number(where: str, column: str, text: str) -> int | None:
