@@ -1,6 +1,8 @@
-"""Draw the pictures of the panels in Resources/Screenshots with the harness: a function a picture.
+"""Draw the pictures of panels and views in Resources/Screenshots with the harness: a function for each name.
 
-python Testing/make_screenshots.py [training-panel ...]
+python Testing/make_screenshots.py [generate-panel training-panel ...]
+
+generate-panel, which makes linked-views.png too, reads a public CT from ../shared/data (see README, section Tests).
 """
 
 import os
@@ -21,6 +23,9 @@ from SyntheticContrastLib.ct.phantom import thorax_phantom
 
 LABEL = "Drawn with the test harness (Testing/harness), not in 3D Slicer."
 GAP = 12  # pixels
+REAL_NCCT = REPOSITORY.parent / "shared" / "data" / "ncct" / "lung-dx-a0001_dicom"
+REAL_SOURCE = "CT: Lung-PET-CT-Dx A0001, The Cancer Imaging Archive, CC BY 4.0."
+REAL_HEART_MM = -314.0  # superior, of a slice through the heart
 
 
 def open_panel(name):
@@ -81,7 +86,40 @@ def training_panel(path, folder):
     side_by_side(pictures, path)
 
 
-PICTURES = {"training-panel": training_panel}
+def generate_panel(path, folder):
+    """Module 1 before, during and after a run of the default model on a real NCCT; and what the linked views show."""
+    import slicer
+
+    from harness.slice_views import SliceViews
+    from SyntheticContrastLib.ct.read import read_ct
+
+    panel = open_panel("SyntheticContrast")
+    from SyntheticContrastLib.scene.sample import addCT
+
+    views = slicer.app._layouts = SliceViews(slicer.mrmlScene, slicer.app.applicationLogic(), (1290, 452))
+    ui, at_work = panel.ui, lambda: panel.widget.panel.atWork()
+    panel.waitFor(lambda: panel.widget.panel.packages is not None)
+    volume = read_ct(REAL_NCCT)
+    addCT(slicer.mrmlScene, volume, volume.hu, "Lung-Dx A0001")
+    pictures = [(title, folder / f"{title}.png") for title in ("Idle", "Generating", "Done")]
+    panel.choose(ui.inputSelector, "Lung-Dx A0001")
+    panel.choose(ui.qualityComboBox, "Preview: step 8")
+    panel.screenshot(pictures[0][1])
+    panel.click(ui.generateButton)
+    panel.waitFor(lambda: ui.progressBar.value >= 16 or not at_work(), 1000)
+    panel.screenshot(pictures[1][1])
+    panel.waitFor(lambda: not at_work(), 1000)
+    panel.process(0.3)
+    panel.screenshot(pictures[2][1])
+    side_by_side(pictures, path)
+    panel.widget.panel.compare.comparison.setOffset(REAL_HEART_MM)
+    views.save(path.with_name("linked-views.png"), f"{LABEL} {REAL_SOURCE}")
+    panel.close()
+    slicer.app._layouts = None
+    views.close()
+
+
+PICTURES = {"generate-panel": generate_panel, "training-panel": training_panel}
 
 
 def main(names):

@@ -1,0 +1,3 @@
+"""What every synthetic image says of itself."""
+
+DISCLAIMER = "synthetic - not for diagnosis"

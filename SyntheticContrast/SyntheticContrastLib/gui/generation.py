@@ -1,0 +1,224 @@
+"""One run of generate.py for a volume node: a private folder, a child process, and the result in the scene."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.gui.child_process import Child, ChildProcess
+from SyntheticContrastLib.gui.words import sentence
+from SyntheticContrastLib.models.bundle import Bundle
+from SyntheticContrastLib.scene.heart_mask import writeHeartMask
+from SyntheticContrastLib.scene.volumes import addSynthetic, addUncertainty, checkOutput, readOutput, writeInput
+
+ENTRY = Path(__file__).resolve().parents[2] / "SyntheticContrastCLI" / "generate.py"
+CANCEL_GRACE = 5.0  # seconds until it is killed
+DONE, BAD_INPUT, OUT_OF_MEMORY = 0, 2, 4  # exit statuses of an entry, see its command-line contract
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to generate with. `step` and `uncertainty` are for a model of the whole chest, `heartMask` of the heart."""
+
+    bundle: Bundle
+    step: int = 1
+    device: str = "auto"
+    precision: str = "auto"
+    uncertainty: bool = False
+    heartMask: slicer.vtkMRMLSegmentationNode | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of slices; seconds are None until known."""
+
+    done: int = 0
+    total: int = 0
+    secondsElapsed: float | None = None
+    secondsLeft: float | None = None
+
+
+class Generation(VTKObservationMixin):
+    """Writes the input into a private temporary folder, runs generate.py on it, and adds what comes of it.
+
+    The folder is removed whatever comes. The scene changes only when the run has ended well: `output` is then the
+    sCECT. Removing the input node or closing the scene ends the run.
+
+    Attributes:
+        outcome: "" before the end, then "done", "cancelled" or "failed".
+        message: why it failed and what to do, in one line; or why it was cancelled, unless the user did.
+    """
+
+    def __init__(
+        self,
+        inputNode: slicer.vtkMRMLScalarVolumeNode,
+        outputNode: slicer.vtkMRMLScalarVolumeNode | None,
+        order: Order,
+        *,
+        onProgress: Callable[[], None] = lambda: None,
+        onFinished: Callable[[], None] = lambda: None,
+        onLog: Callable[[str], None] = lambda line: None,
+        child: Child | None = None,
+    ) -> None:
+        """onProgress: something of this has changed. onLog: is given lines for a report."""
+        super().__init__()
+        self.inputNode, self.order = inputNode, order
+        self.output, self.uncertainty = outputNode, None
+        self.outcome = self.message = ""
+        self.progress = Progress()
+        self.started: dict[str, Any] = {}  # the fields of the event "start": device, device_reason, ...
+        self.changes: list[dict[str, Any]] = []  # of tissues, of the event "written"
+        self._child: Child = child or ChildProcess()
+        self._onProgress, self._onFinished, self._onLog = onProgress, onFinished, onLog
+        self._errors: list[str] = []
+        self._end = ""
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    @property
+    def stopping(self) -> bool:
+        return self._child.stopping
+
+    def start(self) -> None:
+        """Write the input and start the process.
+
+        Raises:
+            InputError: the nodes cannot be used.
+            OSError: no space, or the process cannot be started.
+        """
+        if reason := checkOutput(self.output, self.inputNode):
+            raise InputError(reason)
+        self._folder = tempfile.TemporaryDirectory(prefix="SyntheticContrast-")
+        try:
+            folder = Path(self._folder.name)
+            arguments = self._arguments(writeInput(self.inputNode, folder), folder)
+            self._onLog(shlex.join([ENTRY.name, *arguments]))
+            self._child.start(ENTRY, arguments, self._onLine, self._onEnd)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        scene = self.inputNode.GetScene()
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
+        self.addObserver(scene, scene.StartCloseEvent, self._onSceneClosing)
+
+    def cancel(self, message: str = "") -> None:
+        """Ask the process to end; asked again, kill it. `onFinished` is called when it has ended."""
+        if not self.running:
+            return
+        self.outcome, self.message = "cancelled", message or self.message
+        if self.stopping:
+            self._child.kill()
+        else:
+            self._child.cancel(CANCEL_GRACE)
+        self._onProgress()
+
+    def close(self) -> None:
+        """End the process now, wait until it has, and tell nobody."""
+        self.removeObservers()
+        if self.running:
+            self.outcome = "cancelled"
+            self._child.close(CANCEL_GRACE)
+            self._folder.cleanup()
+
+    def _arguments(self, ncct: Path, folder: Path) -> list[str]:
+        order = self.order
+        self._outputFile, self._uncertaintyFile = folder / "scect.nrrd", None
+        arguments = ["--input", str(ncct), "--output", str(self._outputFile), "--model", str(order.bundle.folder)]
+        arguments += ["--device", order.device, "--precision", order.precision, "--progress", "json"]
+        if order.bundle.card.heart_only:
+            if order.heartMask is not None:
+                arguments += ["--heart-mask", str(writeHeartMask(order.heartMask, self.inputNode, folder))]
+            return arguments
+        arguments += ["--step", str(order.step)]
+        if order.uncertainty:
+            self._uncertaintyFile = folder / "uncertainty.nrrd"
+            arguments += ["--uncertainty", str(self._uncertaintyFile)]
+        return arguments
+
+    def _onLine(self, line: str, isError: bool) -> None:
+        if isError:
+            self._onLog(line)
+            self._errors.append(line)
+            return
+        try:
+            event = json.loads(line)
+            name = event["event"]
+        except (ValueError, TypeError, KeyError):
+            self._onLog(line)
+            return
+        if name == "progress":
+            self.progress = Progress(
+                event["slices_done"], event["slices_total"], event["seconds_elapsed"], event["seconds_left"]
+            )
+        else:
+            self._onLog(line)
+        if name == "start":
+            self.started = event
+        elif name == "written":
+            self.changes = event["changes"]
+        elif name == "end":
+            self._end = event["message"]
+        self._onProgress()
+
+    def _onEnd(self, status: int) -> None:
+        self.removeObservers()
+        try:
+            if self.outcome == "cancelled":
+                return
+            if status == DONE:
+                self._addResult()
+                self.outcome = "done"
+            else:
+                self.outcome, self.message = "failed", self._failure(status)
+        except (InputError, OSError) as error:
+            self.outcome, self.message = "failed", sentence(error)
+        except Exception as error:
+            text = _("Internal error, please report it: {error}")
+            self.outcome, self.message = "failed", text.format(error=f"{type(error).__name__}: {error}")
+        finally:
+            self._folder.cleanup()
+            self._onLog(f"{self.outcome} (status {status}) {self.message}".rstrip())
+            self._onFinished()
+
+    def _addResult(self) -> None:
+        deviation = readOutput(self._uncertaintyFile, self.inputNode) if self._uncertaintyFile else None
+        model, weights = (str(self.started.get(key, "")) for key in ("model", "weights_sha256"))
+        self.output = addSynthetic(self.inputNode, self._outputFile, model, weights, self.output)
+        if deviation is not None:
+            self.uncertainty = addUncertainty(self.output, deviation)
+
+    def _failure(self, status: int) -> str:
+        if status < 0 or not (self._end or self._errors):
+            text = _("generate.py was ended from outside (status {status}), perhaps for want of memory.")
+            return text.format(status=status) + " " + _("Close other programs and generate again.")
+        text = sentence(self._end or self._errors[-1].removeprefix(f"{ENTRY.name}: "))
+        if status in (BAD_INPUT, OUT_OF_MEMORY):
+            return text
+        return f"{text} {_('The log below says more: copy it into the report.')}"
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller: slicer.vtkMRMLScene, event: str, node: Any) -> None:
+        if node is self.inputNode:
+            self._endFor(_("The input was removed from the scene: the generation was ended."))
+        elif node is self.output:
+            self.output = None  # a new one is made
+
+    def _onSceneClosing(self, caller: slicer.vtkMRMLScene, event: str) -> None:
+        self._endFor(_("The scene was closed: the generation was ended."))
+
+    def _endFor(self, message: str) -> None:
+        if not self.stopping:
+            self.cancel(message)
