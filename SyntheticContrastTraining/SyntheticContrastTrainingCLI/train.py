@@ -6,6 +6,7 @@ Examples:
   train.py --recipe santini2018 --data prepared/ --output run/
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000 --resume
+  train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=500 --start SyntheticContrast-l1-demo
   train.py --recipe l1 --data prepared/ --output run/ --set 'validation=["patient7"]'
   torchrun --nproc-per-node 4 train.py --recipe choi2021 --data prepared/ --output run/ --set batch_size=4
 
@@ -44,6 +45,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the recipe"
     )
+    parser.add_argument(
+        "--start", metavar="MODEL", help="model bundle (name or folder) whose weights a new run begins with"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="that read ahead (default: 2)")
@@ -67,7 +71,8 @@ def main(arguments: list[str]) -> int:
     if args.keep_every < 0:
         raise InputError("--keep-every is at least 0")
 
-    from SyntheticContrastLib.synthesis.device import choose
+    from SyntheticContrastLib.models.bundle import find_bundle
+    from SyntheticContrastLib.synthesis.device import choose, cpu_flags
     from SyntheticContrastTrainingLib.distributed import join_crew
     from SyntheticContrastTrainingLib.objectives import open_stacks
     from SyntheticContrastTrainingLib.prepared import read_manifest
@@ -76,6 +81,7 @@ def main(arguments: list[str]) -> int:
     from SyntheticContrastTrainingLib.split import split_patients
     from SyntheticContrastTrainingLib.tensorboard import open_tensorboard
     from SyntheticContrastTrainingLib.trainer import Trainer
+    from SyntheticContrastTrainingLib.transfer import begin_with
 
     recipe = override(find_recipe(args.recipe), parse_settings(args.set))
     cases = read_manifest(args.data)
@@ -90,7 +96,13 @@ def main(arguments: list[str]) -> int:
         "files": ["".join(case.files[name] for name in sorted(case.files)) for case in training],
         "validation": list(split.validation),
     }
+    start = find_bundle(args.start) if args.start else None
+    if start:
+        data["start"] = start.card.weights_sha256
     device = choose(args.device, recipe.precision).device
+    if device == "cpu" and recipe.precision == "bf16" and "amx_bf16" in cpu_flags():
+        # Seen with torch 2.14: the weight gradient of a bf16 convolution of some shapes hangs or is not a number.
+        raise InputError("PyTorch does not train reliably in bf16 on this processor (AMX): use --set precision=fp32")
     with join_crew(device) as crew:
 
         def tell(line: str) -> None:
@@ -98,6 +110,8 @@ def main(arguments: list[str]) -> int:
                 print(line, flush=True)
 
         trainer = Trainer(recipe, stacks, data, device, crew)
+        if start:
+            begin_with(trainer, start)
         start_run(trainer, args.output, args.resume, tell)
         tell(f"recipe {recipe.to_json().strip()}")
         tell(

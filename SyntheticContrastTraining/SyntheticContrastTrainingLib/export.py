@@ -13,7 +13,7 @@ from SyntheticContrastLib.models.bundle import Card
 from SyntheticContrastLib.models.santini2018 import Network, fold_for_inference
 from SyntheticContrastTrainingLib.checkpoint import Checkpoint
 from SyntheticContrastTrainingLib.objectives import find_objective
-from SyntheticContrastTrainingLib.recipes import CHOI_WINDOWS
+from SyntheticContrastTrainingLib.recipes import CHOI_WINDOWS, Recipe
 
 ABOUT_FIELDS = ("name", "description", "training_data", "figures", "intended_use", "licence")
 
@@ -50,11 +50,19 @@ def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card
     trained = f"Trained with recipe {recipe.name} for {checkpoint.step} steps on {data['cases']} cases"
     if data["simulated"]:
         trained += f", {data['simulated']} of them with a simulated VNC as input"
+    if "start" in data:
+        trained += f", beginning with the weights of sha256 {data['start']}"
     figures: dict[str, Any] = {}
     if checkpoint.validation:
         measured = {name: round(value, 2) for name, value in checkpoint.validation.items()}
         figures = {f"validation, {len(data['validation'])} cases, window 350/50 (HU, dB)": measured}
     source = {"name": "not stated", "cases": data["cases"], "simulated": data["simulated"], "licence": "not stated"}
+    fields = network_fields(recipe) | {"recipe": recipe.name}
+    return _card(name, f"{trained}.", source, figures, recipe.windows, fields, about)
+
+
+def network_fields(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a card that describe the network which a recipe trains."""
     if recipe.architecture == "santini2018":
         arguments: dict[str, Any] = {"widths": list(recipe.widths), "channels": 1, "batch_norm": False}
         more = {"patch_depth": 1, "crop": recipe.crop, "pixel_mm": recipe.pixel_mm}
@@ -63,8 +71,7 @@ def build_card(checkpoint: Checkpoint, name: str, about: dict[str, Any]) -> Card
         more = {"patch_depth": recipe.depth}
         if recipe.output != "plain":
             arguments["output"] = recipe.output
-    fields = {"architecture": recipe.architecture, "architecture_arguments": arguments, "recipe": recipe.name} | more
-    return _card(name, f"{trained}.", source, figures, recipe.windows, fields, about)
+    return {"architecture": recipe.architecture, "architecture_arguments": arguments} | more
 
 
 def build_imported_card(arguments: dict[str, Any], name: str, about: dict[str, Any]) -> Card:

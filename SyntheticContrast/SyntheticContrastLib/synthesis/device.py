@@ -105,9 +105,13 @@ def _choose_precision(device: str, wanted: str) -> tuple[str, str]:
 
 
 def _cpu_has_bf16() -> bool:
-    """Without the instructions bf16 is emulated, many times slower than fp32. Known only where Linux tells."""
+    """Without the instructions bf16 is emulated, many times slower than fp32."""
+    return bool({"amx_bf16", "avx512_bf16"} & cpu_flags())
+
+
+def cpu_flags() -> set[str]:
+    """The instruction sets of the processor, as Linux names them; empty where the system does not tell."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
+        return set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split())
     except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+        return set()
