@@ -7,7 +7,7 @@ a run that resumes goes on with the same data, and several processes share a str
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from SyntheticContrastLib.ct.in_plane import BEND_KNOTS, Placement, cut_out, sam
 from SyntheticContrastTrainingLib.lesions import add_lesions
 from SyntheticContrastTrainingLib.prepared import CECT, NCCT, PreparedCase, open_volume
 from SyntheticContrastTrainingLib.recipes import Recipe
+from SyntheticContrastTrainingLib.vnc import BLOOD_HU
 
 AIR_HU = -1000
 HU_RANGE = (-1024, 3071)
@@ -29,11 +30,12 @@ Volume = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Pair:
-    """NCCT (or VNC) and CECT on one grid, (Z, Y, X) int16 HU, and its spacing in mm."""
+    """NCCT (or VNC) and CECT on one grid, (Z, Y, X) int16 HU, its spacing in mm, the CECT's blood level if known."""
 
     ncct: Volume
     cect: Volume
     spacing_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    blood_hu: float | None = field(default=None, kw_only=True)
 
 
 class Stacks:
@@ -56,7 +58,11 @@ class Stacks:
                 raise InputError(f"case {case.case_id} has {case.shape_zyx[0]} slices: a stack needs {depth}")
         volumes = [[open_volume(folder, case, name) for name in (NCCT, CECT)] for case in cases]
         return cls(
-            [Pair(ncct, cect, case.spacing_zyx) for case, (ncct, cect) in zip(cases, volumes, strict=True)], depth
+            [
+                Pair(ncct, cect, case.spacing_zyx, blood_hu=case.blood_hu)
+                for case, (ncct, cect) in zip(cases, volumes, strict=True)
+            ],
+            depth,
         )
 
     def __len__(self) -> int:
@@ -71,10 +77,11 @@ class Stacks:
         volumes = self.pairs[pair]
         z = min(z, len(volumes.cect) - self.depth * thickness)
         part = slice(z, z + self.depth * thickness)
-        return Pair(
-            merge_slices(volumes.ncct[part], thickness),
-            merge_slices(volumes.cect[part], thickness),
-            (volumes.spacing_zyx[0] * thickness, *volumes.spacing_zyx[1:]),
+        return replace(
+            volumes,
+            ncct=merge_slices(volumes.ncct[part], thickness),
+            cect=merge_slices(volumes.cect[part], thickness),
+            spacing_zyx=(volumes.spacing_zyx[0] * thickness, *volumes.spacing_zyx[1:]),
         )
 
     def fixed(self, a_volume: int) -> list[Pair]:
@@ -135,7 +142,7 @@ def crop_in_plane(stack: Pair, random: np.random.Generator, recipe: Recipe, crop
         both = np.concatenate([stack.ncct, stack.cect])
         ncct, cect = np.split(to_int16(sample(both, Placement(centre, crop, step, degrees, bend), AIR_HU)), 2)
     z_mm, y_mm, x_mm = stack.spacing_zyx
-    return Pair(ncct, cect, (z_mm, y_mm * step, x_mm * step))
+    return replace(stack, ncct=ncct, cect=cect, spacing_zyx=(z_mm, y_mm * step, x_mm * step))
 
 
 def stream_random(recipe: Recipe, place: int) -> np.random.Generator:
@@ -164,12 +171,22 @@ def augment(pair: Pair, random: np.random.Generator, recipe: Recipe) -> Pair:
     ncct, cect = pair.ncct, pair.cect
     if recipe.lesions and random.random() < recipe.lesions:
         ncct, cect = (to_int16(volume) for volume in add_lesions(ncct, cect, pair.spacing_zyx, random))
+    iodine = iodine_to_level(pair.blood_hu, recipe.blood_hu)
     if recipe.iodine != (1.0, 1.0):
-        cect = to_int16(ncct + np.float32(random.uniform(*recipe.iodine)) * (cect.astype(np.float32) - ncct))
+        iodine *= random.uniform(*recipe.iodine)
+    if iodine != 1.0:
+        cect = to_int16(ncct + np.float32(iodine) * (cect.astype(np.float32) - ncct))
     if recipe.noise_hu > 0:
         noise = random.standard_normal(ncct.shape, np.float32) * np.float32(random.uniform(0, recipe.noise_hu))
         ncct, cect = to_int16(ncct + noise), to_int16(cect + noise)
-    return Pair(ncct, cect, pair.spacing_zyx)
+    return replace(pair, ncct=ncct, cect=cect)
+
+
+def iodine_to_level(blood_hu: float | None, wanted_hu: float) -> float:
+    """What CECT - NCCT is multiplied by so that blood has the level that is wanted; 1 where either is not known."""
+    if not wanted_hu or not blood_hu:
+        return 1.0
+    return (wanted_hu - BLOOD_HU) / (blood_hu - BLOOD_HU)
 
 
 def to_int16(hu: NDArray) -> Volume:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ class HeartSlices(Stacks):
                     f"case {case.case_id} has no chambers: fill in that column of cases.csv and run prepare.py again"
                 )
             ncct, cect, heart, chambers = (open_volume(folder, case, name) for name in (NCCT, CECT, HEART, CHAMBERS))
-            pairs.append(HeartPair(ncct, cect, case.spacing_zyx, heart, chambers))
+            pairs.append(HeartPair(ncct, cect, case.spacing_zyx, heart, chambers, blood_hu=case.blood_hu))
         return cls(pairs, crop, pixel_mm)
 
     def read(self, number: int, thickness: int = 1) -> HeartPair:
@@ -74,7 +74,7 @@ class HeartSlices(Stacks):
             bend=(random.standard_normal((2, BEND_KNOTS, BEND_KNOTS)) * recipe.bend).astype(np.float32),
         )
         changed = augment(stack, random, recipe)
-        return HeartPair(changed.ncct, changed.cect, stack.spacing_zyx, stack.heart, stack.chambers)
+        return replace(stack, ncct=changed.ncct, cect=changed.cect)
 
     def around_heart(
         self,
@@ -101,4 +101,4 @@ class HeartSlices(Stacks):
             sample(volume[z : z + 1], placement, 0, nearest=True).astype(np.uint8)
             for volume in (volumes.heart, volumes.chambers)
         )
-        return HeartPair(ncct, cect, volumes.spacing_zyx, heart, chambers)
+        return replace(volumes, ncct=ncct, cect=cect, heart=heart, chambers=chambers)

@@ -51,6 +51,9 @@ class Recipe:
     bend: float = 0.0  # standard deviation, in voxels, of smooth random displacements in plane
     lesions: float = 0.0  # share of the stacks that get made-up masses and effusions in the lungs
     iodine: tuple[float, float] = (1.0, 1.0)  # range of s: the target is NCCT + s (CECT - NCCT)
+    blood_hu: float = (
+        0.0  # blood's level in the target, whose iodine is scaled, where VNCs are simulated; 0: as it is
+    )
     noise_hu: float = 0.0  # the same noise on input and target, its standard deviation drawn up to this
     validation_fraction: float = 0.1  # of the patients
     validation: tuple[str, ...] = ()  # or these cases, with all other cases of their patients
@@ -164,6 +167,7 @@ RECIPES = {
         bend=6.0,
         noise_hu=12.0,
         lesions=0.5,
+        blood_hu=350.0,
         learning_rate=3e-4,
         schedule="cosine",
         final_learning_rate=2e-5,
@@ -263,6 +267,7 @@ def _check(recipe: Recipe) -> None:
         "bend": recipe.bend >= 0,
         "lesions": 0 <= recipe.lesions <= 1 and (recipe.lesions == 0 or not flat),
         "iodine": 0 <= recipe.iodine[0] <= recipe.iodine[1],
+        "blood_hu": recipe.blood_hu == 0 or recipe.blood_hu > 100,
         "noise_hu": recipe.noise_hu >= 0,
         "validation_fraction": 0 <= recipe.validation_fraction < 1,
         "batch_size": recipe.batch_size >= 1,

@@ -228,3 +228,20 @@ def test_without_lungs_there_are_no_lesions():
     pair = Pair(soft, soft)
     changed = augment(pair, np.random.default_rng(0), dataclasses.replace(PLAIN, lesions=1.0))
     assert np.array_equal(changed.ncct, pair.ncct)
+
+
+@pytest.mark.parametrize(("blood_hu", "expected"), [(140.0, 340.0), (440.0, 340.0), (None, 240.0)])
+def test_the_iodine_of_every_patient_is_brought_to_one_level(blood_hu, expected):
+    """Blood is at 40 HU without contrast, by 200 HU higher with it: scaled by (340 - 40) / (blood - 40)."""
+    ncct = np.full((1, 4, 4), 40, np.int16)
+    added = 200 if blood_hu is None else blood_hu - 40
+    pair = Pair(ncct, ncct + np.int16(added), blood_hu=blood_hu)
+    changed = augment(pair, np.random.default_rng(0), dataclasses.replace(PLAIN, blood_hu=340.0))
+    assert np.array_equal(changed.ncct, ncct) and (changed.cect == expected).all()
+    assert np.array_equal(augment(pair, np.random.default_rng(0), PLAIN).cect, pair.cect)
+
+
+def test_a_stack_keeps_the_blood_level_of_its_volume():
+    volumes = Pair(*(np.zeros((3, 8, 8), np.int16),) * 2, blood_hu=300.0)
+    stacks = Stacks([volumes], depth=2)
+    assert stacks.read(0).blood_hu == stacks.draw(PLAIN, 0, 8).blood_hu == 300.0
