@@ -51,9 +51,7 @@ class Recipe:
     bend: float = 0.0  # standard deviation, in voxels, of smooth random displacements in plane
     lesions: float = 0.0  # share of the stacks that get made-up masses and effusions in the lungs
     iodine: tuple[float, float] = (1.0, 1.0)  # range of s: the target is NCCT + s (CECT - NCCT)
-    blood_hu: float = (
-        0.0  # blood's level in the target, whose iodine is scaled, where VNCs are simulated; 0: as it is
-    )
+    blood_hu: float = 0.0  # blood's level in the target, whose iodine is scaled, where VNCs are simulated; 0: as it is
     noise_hu: float = 0.0  # the same noise on input and target, its standard deviation drawn up to this
     validation_fraction: float = 0.1  # of the patients
     validation: tuple[str, ...] = ()  # or these cases, with all other cases of their patients

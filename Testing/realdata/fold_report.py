@@ -1,4 +1,5 @@
-"""MAE, PSNR, MS-SSIM, LPIPS and NMI of VNC and sCECT against CECT, of a patient that a training run left out.
+"""MAE, PSNR, MS-SSIM, LPIPS and NMI of VNC and sCECT against CECT, of a patient that a training run left out; where
+chamber_seeds.json has discs in the patient's heart, their mean HU too.
 
 python Testing/realdata/fold_report.py --model BUNDLE --data PREPARED --case ID --slices FIRST LAST [--step 1]
 
@@ -7,6 +8,7 @@ aortic arch to the diaphragm. The pair is simulated: its VNC was made from the C
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -22,8 +24,18 @@ from SyntheticContrastLib.synthesis.convert import Converter
 from SyntheticContrastLib.synthesis.device import choose
 from SyntheticContrastTrainingLib.prepared import CECT, NCCT, open_volume, read_manifest
 
+SEEDS = json.loads(Path(__file__).with_name("chamber_seeds.json").read_text())
 BACKBONE = REPOSITORY.parent / "shared" / "data" / "lpips" / "alexnet_features.pth"
 NAMES = ("mae", "mae_unclipped", "psnr", "ms_ssim", "lpips", "nmi", "nmi_unit")
+
+
+def disc_means(hu, discs):
+    """Mean of `hu` (Z, Y, X) over the discs [z, y, x, radius] together."""
+    inside = np.zeros(hu.shape, bool)
+    rows, columns = np.ogrid[: hu.shape[1], : hu.shape[2]]
+    for z, y, x, radius in discs:
+        inside[z] |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+    return hu[inside].mean()
 
 
 def main():
@@ -53,6 +65,14 @@ def main():
     ):
         scores = compare(image, cect[measured], lpips=lpips).of_case()
         print(f"| {name} | " + " | ".join(f"{scores[measure]:.4g}" for measure in NAMES) + " |")
+    seeds = SEEDS.get(case.case_id.split("_")[0], {})
+    discs = {name: [d for d in places if first <= d[0] < last] for name, places in seeds.items() if name != "path"}
+    if discs:
+        print("\n| mean HU | VNC | sCECT | CECT |\n|---|---|---|---|")
+    for name, places in discs.items():
+        placed = [[z - first, *disc] for z, *disc in places]
+        means = [disc_means(image, placed) for image in (part, scect, cect[first:last])]
+        print(f"| {name} | " + " | ".join(f"{mean:.0f}" for mean in means) + " |")
 
 
 if __name__ == "__main__":
