@@ -2,7 +2,8 @@
 
 python Testing/make_screenshots.py [generate-panel training-panel ...]
 
-generate-panel, which makes linked-views.png too, reads a public CT from ../shared/data (see README, section Tests).
+generate-panel, which makes linked-views.png too, and analysis-lesions read public CTs from ../shared/data (see README,
+section Tests).
 """
 
 import os
@@ -16,6 +17,7 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PySide6 import QtCore, QtTest
 
 from harness.install import freshScene, installHarness
 from harness.panel import ModulePanel
@@ -25,6 +27,12 @@ LABEL = "Drawn with the test harness (Testing/harness), not in 3D Slicer."
 GAP = 12  # pixels
 REAL_NCCT = REPOSITORY.parent / "shared" / "data" / "ncct" / "lung-dx-a0001_dicom"
 REAL_SOURCE = "CT: Lung-PET-CT-Dx A0001, The Cancer Imaging Archive, CC BY 4.0."
+REAL_CECT = REPOSITORY.parent / "shared" / "data" / "cect" / "lidc-idri-0001_arterial_2.5mm.nii.gz"
+REAL_CECT_SOURCE = (
+    "CT: LIDC-IDRI-0001, The Cancer Imaging Archive, CC BY 3.0; its NCCT is simulated by taking the iodine out."
+)
+REAL_CECT_SLICES = slice(24, 74)  # from the arch to the heart: enough, and quicker
+REAL_NODULE = ((306, 368, 20), (330, 368, 20))  # ends of a short axis, voxels (x, y, z) of these slices
 REAL_HEART_MM = -314.0  # superior, of a slice through the heart
 
 
@@ -119,7 +127,61 @@ def generate_panel(path, folder):
     views.close()
 
 
-PICTURES = {"generate-panel": generate_panel, "training-panel": training_panel}
+def analysis_lesions(path, folder):
+    """Module 2: a lung nodule on a real CECT, measured beside the same CT with its iodine taken out."""
+    import slicer
+
+    from harness.slice_views import SliceViews
+    from SyntheticContrastLib.ct.read import read_ct
+    from SyntheticContrastLib.ct.volume import CTVolume, Grid
+    from SyntheticContrastTrainingLib.vnc import simulate_vnc
+
+    panel = open_panel("SyntheticContrastAnalysis")
+    from SyntheticContrastLib.scene.sample import addCT
+
+    views = slicer.app._layouts = SliceViews(slicer.mrmlScene, slicer.app.applicationLogic(), (1120, 640))
+    ui, whole = panel.ui, read_ct(REAL_CECT)
+    hu = whole.hu[REAL_CECT_SLICES]
+    volume = CTVolume(hu, Grid.axial(hu.shape, whole.spacing_zyx))
+    vnc = simulate_vnc(volume.hu, volume.spacing_zyx).vnc_hu
+    for name, hu in (("LIDC-0001 CECT", volume.hu), ("LIDC-0001 without iodine", vnc)):
+        addCT(slicer.mrmlScene, volume, hu, name)
+    panel.choose(ui.lesionsNcctSelector, "LIDC-0001 without iodine")
+    panel.choose(ui.lesionsCectSelector, "LIDC-0001 CECT")
+    panel.process(0.1)
+    panel.click(ui.lesionsShowButton)
+    panel.process(0.3)
+    ends = [(volume.grid.canonical_affine @ [*end, 1])[:3] * (-1, -1, 1) for end in REAL_NODULE]
+    panel.widget.panels["lesions"].comparison.setOffset(ends[0][2])
+    panel.click(ui.lesionsDrawButton)
+    _, view = views.shown()
+    for end in ends:
+        view.press(view.to_pixel(end))
+        view.release(view.to_pixel(end))
+        panel.process(0.1)
+    panel.process(0.5)
+    panel.type(ui.lesionsNameEdit, "Nodule")
+    QtTest.QTest.keyClick(ui.lesionsNameEdit, QtCore.Qt.Key_Return)
+    panel.process(0.2)
+    pictures = [(title, folder / f"{title}.png") for title in ("Panel", "Linked views")]
+    panel.screenshot(pictures[0][1])
+    for view in views.shown():
+        zoom(view, np.add(ends[0], (44, 40, 0)), 400)
+    Image.fromarray(views.picture()).save(pictures[1][1])
+    side_by_side(pictures, path, f"{LABEL} {REAL_CECT_SOURCE}")
+    panel.close()
+    slicer.app._layouts = None
+    views.close()
+
+
+def zoom(view, place, field):
+    """Show so many mm around a place (RAS) in a view."""
+    width, height, _ = view.node.GetDimensions()
+    view.node.SetFieldOfView(field, field * height / width, view.node.GetFieldOfView()[2])
+    view.node.JumpSliceByCentering(*place)
+
+
+PICTURES = {"generate-panel": generate_panel, "training-panel": training_panel, "analysis-lesions": analysis_lesions}
 
 
 def main(names):

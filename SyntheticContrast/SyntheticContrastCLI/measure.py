@@ -9,21 +9,18 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SyntheticContrastLib.ct.atomic import atomic_file
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis.process import BAD_INPUT, DONE, ArgumentParser, run_entry
 
 if TYPE_CHECKING:
-    from SyntheticContrastLib.analysis.circles import Circle
     from SyntheticContrastLib.analysis.cnr import LesionCnr
     from SyntheticContrastLib.ct.volume import CTVolume
 
@@ -103,6 +100,7 @@ def measure_cnr(args: argparse.Namespace) -> int:
     refuse_outputs(args.overwrite, (args.output, (".csv",)))
     volumes = named_volumes(args.volume)
     from SyntheticContrastLib.analysis import cnr
+    from SyntheticContrastLib.analysis.cnr_table import COLUMNS, cnr_row, write_table
     from SyntheticContrastLib.analysis.markups import read_lesions
     from SyntheticContrastLib.ct.read import read_ct
 
@@ -111,31 +109,21 @@ def measure_cnr(args: argparse.Namespace) -> int:
     for volume_name, path in volumes.items():
         volume = read_ct(path, args.series, allow_synthetic=True)
         for lesion, circles in lesions.items():
-            row: Row = {"lesion": lesion, "volume": volume_name}
+            found: LesionCnr | str
             try:
-                row |= cnr_row(circles, cnr.measure_cnr(volume.hu, volume.grid.canonical_affine, circles))
+                found = cnr.measure_cnr(volume.hu, volume.grid.canonical_affine, circles)
             except InputError as error:
-                row["error"] = str(error)
+                found = str(error)
                 print(f"measure.py: {lesion}, {volume_name}: {error}", file=sys.stderr, flush=True)
-            rows[lesion, volume_name] = row
+            rows[lesion, volume_name] = cnr_row(lesion, volume_name, circles, found)
     ordered = [rows[lesion, name] for lesion in lesions for name in volumes]
-    sides = [f"{role.replace(' ', '_')}_{what}" for role in cnr.ROLES for what in ("mean_hu", "sd_hu", "voxels")]
-    columns = ["lesion", "volume", "diameter_mm", *sides, "noise_hu", "cnr", "warnings", "error"]
-    write_table(args.output, columns, ordered)
+    write_table(args.output, COLUMNS, ordered)
     for row in ordered:
         if "cnr" in row:
             warnings = f" ({row['warnings']})" if row["warnings"] else ""
             print(f"{row['lesion']}, {row['volume']}: CNR {row['cnr']:.2f}, noise {row['noise_hu']:.1f} HU{warnings}")
     print(f"wrote {args.output}")
     return BAD_INPUT if any("error" in row for row in ordered) else DONE
-
-
-def cnr_row(circles: Mapping[str, Circle], found: LesionCnr) -> Row:
-    row: Row = {"diameter_mm": circles["lesion"].diameter}
-    for role, roi in found.rois.items():
-        name = role.replace(" ", "_")
-        row |= {f"{name}_mean_hu": roi.mean, f"{name}_sd_hu": roi.sd, f"{name}_voxels": roi.voxels}
-    return row | {"noise_hu": found.noise, "cnr": found.cnr, "warnings": "; ".join(found.warnings)}
 
 
 def measure_chambers(args: argparse.Namespace) -> int:
@@ -152,6 +140,7 @@ def measure_chambers(args: argparse.Namespace) -> int:
     import numpy as np
 
     from SyntheticContrastLib.analysis.chambers import compare_chambers, threshold_chambers, volume_ml
+    from SyntheticContrastLib.analysis.cnr_table import write_table
     from SyntheticContrastLib.ct.heart_region import heart_region
     from SyntheticContrastLib.ct.mask import read_mask
     from SyntheticContrastLib.ct.read import read_ct
@@ -204,20 +193,6 @@ def measure_chambers(args: argparse.Namespace) -> int:
         if path:
             print(f"wrote {path}")
     return DONE
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """CSV with a header; numbers to six digits, empty where there is none."""
-
-    def cell(value: object) -> object:
-        if isinstance(value, float):
-            return "" if math.isnan(value) else f"{value:.6g}"
-        return value
-
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows({column: cell(value) for column, value in row.items()} for row in rows)
 
 
 def main(arguments: list[str]) -> int:

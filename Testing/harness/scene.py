@@ -14,6 +14,7 @@ LOGICS = {
     "segmentations": "vtkSlicerSegmentationsModuleLogic",
     "terminologies": "vtkSlicerTerminologiesModuleLogic",
     "tables": "vtkSlicerTablesLogic",
+    "plots": "vtkSlicerPlotsLogic",
     "cropvolume": "vtkSlicerCropVolumeLogic",
     "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "sequences": "vtkSlicerSequencesLogic",

@@ -17,6 +17,7 @@ from SyntheticContrastLib.scene.view_titles import ViewTitle
 from SyntheticContrastLib.scene.volumes import isSynthetic
 from SyntheticContrastLib.scene.windows import PRESETS, WindowLink
 
+SHOWN_EVENT = vtk.vtkCommand.UserEvent + 7130  # of the scene: a comparison takes the views
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
 
 
@@ -93,6 +94,7 @@ class Comparison(VTKObservationMixin):
                 raise InputError(f"{node.GetName()} has no voxels: choose another volume to compare")
 
         self._clear()
+        self._scene.InvokeEvent(SHOWN_EVENT)
         shown = dict(volumes)
         if difference is not None:
             shown[DIFFERENCE.name] = differenceMap(*(volumes[role] for role in difference))
@@ -105,7 +107,8 @@ class Comparison(VTKObservationMixin):
         self._windows.link(node for role, node in self._volumes.items() if role != DIFFERENCE.name)
         self._writeTitles()
         self.addObserver(self._scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
-        self.addObserver(self._scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneClosing)
+        for event in (slicer.vtkMRMLScene.StartCloseEvent, SHOWN_EVENT):
+            self.addObserver(self._scene, event, self._onTaken)
 
     def leave(self) -> None:
         """Give the user's layout back, unless the user has chosen another one meanwhile. Volumes stay as they are."""
@@ -307,7 +310,8 @@ class Comparison(VTKObservationMixin):
         else:
             self.show(left, pair, self._orientation)
 
-    def _onSceneClosing(self, caller: slicer.vtkMRMLScene, event: str) -> None:
+    def _onTaken(self, caller: slicer.vtkMRMLScene, event: str) -> None:
+        """The scene is closed, or another comparison is shown: module 2 has one as well."""
         self.leave()
 
 
