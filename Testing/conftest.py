@@ -6,11 +6,25 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import tree
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--installed", action="store_true", help="test what CMake installs instead of the sources")
+
+
+def pytest_configure(config):
+    if config.getoption("--installed"):
+        folder = tempfile.TemporaryDirectory(prefix="SyntheticContrast-installed-")
+        config.add_cleanup(folder.cleanup)
+        tree.use(tree.install(Path(folder.name)))
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +67,7 @@ def modulePanel(mrmlScene):  # noqa: N802, N803
     panels, hook = [], sys.excepthook
 
     def open_panel(name):
-        [path] = REPOSITORY.glob(f"SyntheticContrast*/{name}.py")
-        panels.append(ModulePanel(path))
+        panels.append(ModulePanel(tree.find(f"{name}.py")))
         return panels[-1]
 
     yield open_panel

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PySide6 import QtCore, QtTest
 
+import tree
 from harness.install import freshScene, installHarness
 from harness.panel import ModulePanel
 from SyntheticContrastLib.ct.phantom import thorax_phantom
@@ -38,8 +39,7 @@ REAL_HEART_MM = -314.0  # superior, of a slice through the heart
 
 def open_panel(name):
     freshScene()
-    [path] = REPOSITORY.glob(f"SyntheticContrast*/{name}.py")
-    return ModulePanel(path)
+    return ModulePanel(tree.find(f"{name}.py"))
 
 
 def side_by_side(pictures, path, label=LABEL):

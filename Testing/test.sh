@@ -8,4 +8,4 @@ use_environment SyntheticContrast/Resources/SyntheticContrast-requirements.txt T
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-"$python" -m pytest "$@"
+"$python" -m pytest --installed "$@"

@@ -1,4 +1,7 @@
-"""The extension's CMake files against a stand-in Slicer: they configure, list every file; what they install runs."""
+"""The extension's CMake files against a stand-in Slicer: they configure, list every file; what they install runs.
+
+With `pytest --installed`, as test.sh does, all other tests run on what is installed as well.
+"""
 
 import subprocess
 import sys
@@ -6,22 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import cmake
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-CMAKE = Path(cmake.CMAKE_BIN_DIR) / "cmake"
+import tree
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The folder of scripted modules that the extension installs."""
-    build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("prefix")
-    stand_in = Path(__file__).parent / "standin"
-    configure = [CMAKE, "-S", REPOSITORY, "-B", build, f"-DSlicer_DIR={stand_in}", f"-DCMAKE_INSTALL_PREFIX={prefix}"]
-    for command in (configure, [CMAKE, "--install", build]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return prefix / "lib" / "Slicer-5.13" / "qt-scripted-modules"
+    return tree.install(tmp_path_factory.mktemp("cmake"))
 
 
 def files_below(folder):
@@ -34,15 +28,15 @@ def files_below(folder):
 
 def test_every_file_is_installed(installed):
     expected = set()
-    for module in ("SyntheticContrast", "SyntheticContrastTraining"):
-        expected |= files_below(REPOSITORY / module) - {"CMakeLists.txt"}
+    for source in tree.SOURCES:
+        expected |= files_below(source) - {"CMakeLists.txt"}
     assert files_below(installed) == expected
 
 
 def test_the_installed_entries_run(installed):
     """They find their libraries where Slicer puts them, side by side."""
     entries = [*installed.glob("SyntheticContrastCLI/*.py"), *installed.glob("SyntheticContrastTrainingCLI/*.py")]
-    assert {"generate.py", "prepare.py", "train.py", "export.py"} <= {entry.name for entry in entries}
+    assert {"check.py", "generate.py", "prepare.py", "train.py", "export.py"} <= {entry.name for entry in entries}
     for entry in entries:
         done = subprocess.run(
             [sys.executable, entry, "--help"], capture_output=True, text=True, check=False, cwd=installed.parent
@@ -58,3 +52,18 @@ def test_the_installed_core_finds_the_models_that_ship(installed):
     )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(installed)
+
+
+def test_the_installed_modules_open_and_one_tests_itself(installed, monkeypatch):
+    """In a session of its own, from the installed files alone."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    chosen = "test_the_self_test_without_views_and_torch or opens or test_the_modules_open"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--installed", "-k", chosen]
+    done = subprocess.run(
+        [*command, tree.REPOSITORY / "Testing" / "gui"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tree.REPOSITORY,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+import tree
+
 POLITE = """
 import signal, sys, time
 def end(*_):
@@ -154,12 +156,10 @@ def test_nothing_outlives_the_application(tmp_path):
     """Even where no panel ended its child."""
     import subprocess
 
-    from unit.entry import REPOSITORY
-
     (tmp_path / "sleeps.py").write_text("import time; time.sleep(60)")
     code = f"""
 import sys
-sys.path[:0] = [{str(REPOSITORY / "Testing")!r}, {str(REPOSITORY / "SyntheticContrast")!r}]
+sys.path[:0] = {tree.folders()!r}
 from harness.install import installHarness
 installHarness()
 from pathlib import Path

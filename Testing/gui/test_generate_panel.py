@@ -6,12 +6,12 @@ import shutil
 import signal
 import sys
 import types
-import unittest
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tree
 from views.factory import add_volume, chest, ijk_to_ras, parent_transform
 
 MODULE = "SyntheticContrast"
@@ -458,6 +458,30 @@ def test_the_scene_keeps_what_was_chosen(ready, mrmlScene, tmp_path):
     assert ui.inputSelector.currentNode().GetName() == "CT"
 
 
+def test_a_scene_saved_during_a_comparison_shows_it_again(ready, mrmlScene, layoutViews, sliceViews, tmp_path):
+    import slicer
+
+    before = layoutViews.layout
+    ready.click(ready.ui.generateButton)
+    succeed(ready)
+    sliceViews(3)
+    (tmp_path / "saved").mkdir()
+    assert slicer.app.applicationLogic().SaveSceneToSlicerDataBundleDirectory(str(tmp_path / "saved"))
+    ready.closeScene()
+    assert layoutViews.layout == before
+    [path] = (tmp_path / "saved").rglob("*.mrml")
+    mrmlScene.SetURL(str(path))
+    mrmlScene.Import()
+    ready.process(0.3)
+    comparison = ready.widget.panel.compare.comparison
+    assert list(comparison.volumes) == ["NCCT", "sCECT", "difference"]
+    first, second, _ = sliceViews(3)
+    first.wheel(2)
+    assert second.offset == first.offset
+    ready.click(ready.ui.leaveButton)
+    assert not comparison.isShown and layoutViews.layout != layoutViews.layout_node.SlicerLayoutNone
+
+
 def test_a_check_that_crashes_or_finds_no_gpu_is_told(played):
     played.widget.panel.check()
     assert played.ui.deviceLabel.text == ""
@@ -503,6 +527,16 @@ def test_an_installation_in_vain_is_told_and_can_be_retried(ready):
         assert len(ready.messages) == 2 and says in ready.messages[1]
         assert ready.ui.generateButton.enabled
     assert len(tried) == 2 and ready.child.started == []
+
+
+def test_a_broken_small_package_is_installed_anew(mrmlScene):
+    import slicer
+
+    from SyntheticContrastLib.gui.packages import Packages, install
+
+    slicer.packaging.asked.clear()
+    install(Packages({"pydicom": "OSError: file too short"}))
+    assert slicer.packaging.asked[0][0] == ["--force-reinstall", "--no-deps", "pydicom>=2.4"]
 
 
 def test_nothing_is_installed_in_testing_mode(ready):
@@ -666,20 +700,36 @@ def test_the_layouts_are_known_when_slicer_has_started(ready, layoutViews):
 # Without a panel
 
 
-def test_the_self_test_of_the_module(modulePanel, layoutViews, capfd):
-    panel = modulePanel(MODULE)
-    panel.module.SyntheticContrastTest().runTest()
-
-
-def test_the_headless_self_test_of_CTest(modulePanel, monkeypatch):
+def test_the_self_tests_of_a_real_slicer(modulePanel, layoutViews, monkeypatch, capsys):
     from harness.panel import load
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
     modulePanel(MODULE)
-    tests = load(Path(__file__).parents[1] / "Python" / "SyntheticContrastHeadlessSelfTest.py")
-    outcome = unittest.TestResult()
-    unittest.defaultTestLoader.loadTestsFromModule(tests).run(outcome)
-    assert outcome.testsRun == 3 and outcome.wasSuccessful(), outcome.failures + outcome.errors
+    script = load(tree.REPOSITORY / "Testing" / "Python" / "run_self_tests.py")
+    assert script.main() == 0
+    said = capsys.readouterr().out
+    assert "Ran 6 tests" in said and "skipped" not in said
+
+
+def test_a_self_test_that_fails_gives_the_status_1(modulePanel, layoutViews, monkeypatch, capsys):
+    from harness.panel import load
+
+    panel = modulePanel(MODULE)
+    script = load(tree.REPOSITORY / "Testing" / "Python" / "run_self_tests.py")
+    monkeypatch.setattr(script, "TESTS", ("SyntheticContrast.SyntheticContrastTest.test_default_model_is_found",))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(panel.module.SyntheticContrastLogic, "models", lambda self: [])
+    assert script.main() == 1
+
+
+def test_the_button_reload_and_test(modulePanel, monkeypatch):
+    panel = modulePanel(MODULE)
+    ran = []
+    monkeypatch.setattr(panel.module.SyntheticContrastTest, "runTest", lambda self: ran.append(1))
+    module = panel.module.SyntheticContrast(panel.description)
+    module.runTest()
+    assert ran == [1]
 
 
 def test_the_self_test_without_views_and_torch(modulePanel, monkeypatch):

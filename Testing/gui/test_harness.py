@@ -1,9 +1,10 @@
 """The harness is as strict as a real Slicer: what fails there in silence fails here with a line."""
 
-from pathlib import Path
 from typing import Annotated
 
 import pytest
+
+import tree
 
 TOP = """<ui version="4.0"><class>top</class><widget class="qMRMLWidget" name="top">
 <layout class="QVBoxLayout" name="column">
@@ -78,7 +79,9 @@ def test_parameters_and_widgets_follow_each_other(load, mrmlScene):
     node = mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
     parameters = parameterNodeWrapper(Parameters)(node)
     _, ui = load(SELECTOR + OTHERS)
-    tag = parameters.connectGui(ui)
+    from SyntheticContrastLib.gui.binding import connectWidgets
+
+    tag = connectWidgets(parameters, ui)
     assert (ui.step.value, ui.invert.checked, ui.recipe.currentText) == (4, True, "l1")
     volume = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
     assert parameters.inputVolume is None
@@ -155,12 +158,12 @@ def test_a_new_node_is_in_the_subject_hierarchy_at_once(mrmlScene):
 
 
 def test_the_harness_is_not_known_to_the_extension():
-    repository = Path(__file__).resolve().parents[2]
-    for path in repository.glob("SyntheticContrast*/**/*.py"):
-        assert "harness" not in path.read_text(encoding="utf-8"), path
+    for source in tree.SOURCES:
+        for path in source.rglob("*.py"):
+            assert "harness" not in path.read_text(encoding="utf-8"), path
 
 
-@pytest.mark.parametrize("name", ["SyntheticContrast", "SyntheticContrastAnalysis", "SyntheticContrastTraining"])
+@pytest.mark.parametrize("name", tree.MODULES)
 def test_every_module_opens_and_describes_itself(modulePanel, name, tmp_path):
     panel = modulePanel(name)
     assert panel.description.categories == ["Image Synthesis"]

@@ -2,10 +2,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-MODULES = sorted(REPOSITORY.glob("SyntheticContrast*/SyntheticContrast*.py"))
+import tree
+
 CODE = """
 import sys
 from pathlib import Path
@@ -36,10 +35,9 @@ for path in sys.argv[1:]:
 
 def test_the_modules_open_without_torch_and_without_a_network():
     """Importing the module files loads no panel; opening the panels needs no torch: it may not be installed yet."""
-    folders = [REPOSITORY / name for name in ("Testing", "SyntheticContrast", "SyntheticContrastTraining")]
-    prelude = f"import sys; sys.path[:0] = {[str(folder) for folder in folders]}\n"
+    prelude = f"import sys; sys.path[:0] = {tree.folders()}\n"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", prelude + CODE, *map(str, MODULES)],
+        [sys.executable, "-W", "error", "-c", prelude + CODE, *map(str, tree.module_files())],
         capture_output=True,
         text=True,
         check=False,

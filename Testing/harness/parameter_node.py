@@ -11,6 +11,7 @@ import json
 import pathlib
 import types
 import typing
+import weakref
 from dataclasses import dataclass
 
 import slicer
@@ -215,7 +216,7 @@ def connector(widget, parameter):
 
 
 class Wrapper:
-    """What the decorator adds to a class of typed parameters."""
+    """What the decorator adds to typed parameters. Values are kept until the node is modified, as in Slicer."""
 
     def __init__(self, parameterNode, prefix=None):
         self.parameterNode = parameterNode
@@ -223,12 +224,22 @@ class Wrapper:
         for parameter in self.allParameters.values():
             if not parameter.is_in(parameterNode):
                 parameter.write(parameterNode, parameter.default)
+        self._kept = {name: parameter.read(parameterNode) for name, parameter in self.allParameters.items()}
+        alive = weakref.ref(self)
+        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: alive() and alive()._readAgain())
+
+    def _readAgain(self):
+        for name, parameter in self.allParameters.items():
+            self._kept[name] = parameter.read(self.parameterNode)
 
     def getValue(self, name):
-        return self._parameter(name).read(self.parameterNode)
+        self._parameter(name)
+        return self._kept[name]
 
     def setValue(self, name, value):
-        self._parameter(name).write(self.parameterNode, value)
+        with slicer.util.NodeModify(self.parameterNode):
+            self._parameter(name).write(self.parameterNode, value)
+            self._kept[name] = self._parameter(name).read(self.parameterNode)
 
     def default(self, name):
         return Default(self._parameter(name).default)
@@ -239,11 +250,11 @@ class Wrapper:
         return self.allParameters[name]
 
     def connectGui(self, gui):
-        """`gui` is the namespace of childWidgetVariables, or a widget."""
+        """`gui` is the namespace of childWidgetVariables. As in Slicer, no tag is returned."""
         if isinstance(gui, qt.QWidget):
             raise TypeError("give connectGui the namespace of slicer.util.childWidgetVariables")
         named = {widget.property(SlicerParameterNamePropertyName): widget for widget in vars(gui).values()}
-        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping):
         for name in mapping:

@@ -9,11 +9,9 @@ import pytest
 import SimpleITK
 
 from SyntheticContrastLib.ct.cases import read_cases
-from unit.entry import REPOSITORY, call
+from unit.entry import GENERATE, TRAINING_CLI, call
 
 HERE = Path(__file__).resolve().parent
-CLI = REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI"
-GENERATE = REPOSITORY / "SyntheticContrast" / "SyntheticContrastCLI" / "generate.py"
 CTA = Path("cta-crops") / "pulmonary" / "ct.nii.gz"
 
 pytestmark = pytest.mark.realdata
@@ -28,7 +26,7 @@ def chain(cases, folder, recipe, settings, scan, capsys):
         ("train.py", ["--recipe", recipe, "--data", prepared, "--output", run, "--device", "cpu", *values]),
         ("export.py", ["--checkpoint", run / "last.pt", "--output", bundle]),
     ):
-        outcome = call(CLI / entry, arguments, capsys)
+        outcome = call(TRAINING_CLI / entry, arguments, capsys)
         assert outcome.status == 0, f"{entry}: {outcome.err}"
     outcome = call(GENERATE, ["--input", scan, "--output", scect, "--model", bundle, "--device", "cpu"], capsys)
     assert outcome.status == 0, outcome.err

@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
+import tree
 from SyntheticContrastLib.synthesis.process import DONE, explain
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-GENERATE = REPOSITORY / "SyntheticContrast" / "SyntheticContrastCLI" / "generate.py"
+GENERATE = tree.find("SyntheticContrastCLI/generate.py")
+TRAINING_CLI = tree.find("SyntheticContrastTrainingCLI/train.py").parent
 
 
 @dataclass(frozen=True)

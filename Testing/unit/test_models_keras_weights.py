@@ -14,7 +14,7 @@ from SyntheticContrastLib.models.keras_weights import architecture_arguments, im
 from unit import entry, keras_rebuild
 from unit.tiny import tiny_card
 
-EXPORT = entry.REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI" / "export.py"
+EXPORT = entry.TRAINING_CLI / "export.py"
 SHAPE = (128, 128, 16)
 # Keras 3.15 converts its own variables in a way that NumPy 2 warns of.
 ignore_keras_warning = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

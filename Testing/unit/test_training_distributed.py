@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import tree
 from SyntheticContrastTrainingLib.checkpoint import load_checkpoint
-from unit.entry import REPOSITORY, call
+from unit.entry import call
 from unit.training_set import TRAIN, train_arguments, write_training_set
 
 STACKS = 13  # of one phantom: no multiple of the batch of 4
@@ -20,7 +21,7 @@ SETTINGS = ("epochs=2", "batch_size=4", "accumulation=2", "learning_rate=1e-3")
 # What a process of the crew does: train.py, while it notes which stacks it reads and what its weights are in the end.
 WORKER = """
 import json, os, runpy, sys
-sys.path[:0] = [{core!r}, {training!r}]
+sys.path[:0] = {folders!r}
 sys.argv = sys.argv[1:]
 from SyntheticContrastTrainingLib import dataset, trainer
 seen, made = [], []
@@ -56,8 +57,7 @@ def free_port():
 def run_crew(folder, arguments, size=2):
     """Run train.py in `size` processes with the environment that torchrun gives them; returns what they said."""
     worker = folder / "worker.py"
-    core, training = (str(REPOSITORY / name) for name in ("SyntheticContrast", "SyntheticContrastTraining"))
-    worker.write_text(WORKER.format(core=core, training=training, folder=str(folder)))
+    worker.write_text(WORKER.format(folders=tree.folders(), folder=str(folder)))
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

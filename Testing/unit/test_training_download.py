@@ -26,7 +26,7 @@ from SyntheticContrastTrainingLib.public_pairs import choose, read_pairs, write_
 from unit import entry
 from unit.ct_factory import PATIENT, ct_slices, save, save_all
 
-DOWNLOAD = entry.REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI" / "download.py"
+DOWNLOAD = entry.TRAINING_CLI / "download.py"
 SLICES = 4
 PAIRS = read_pairs()[:3]
 IDS = [pair.case_id for pair in PAIRS]

@@ -1,7 +1,6 @@
 """prepare.py: pairs on disk, safe to interrupt and to run again."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +10,9 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.phantom import thorax_phantom
 from SyntheticContrastTrainingLib import pairing, prepared
 from SyntheticContrastTrainingLib.prepared import open_volume, read_manifest
-from unit.entry import call
+from unit.entry import TRAINING_CLI, call
 
-PREPARE = (
-    Path(__file__).resolve().parents[2] / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI" / "prepare.py"
-)
+PREPARE = TRAINING_CLI / "prepare.py"
 
 
 def save(path, hu, spacing=(10.0, 2.8, 2.8), origin=(0, 0, 0)):

@@ -10,8 +10,7 @@ from SyntheticContrastTrainingLib.prepared import PreparedCase, hash_source, wri
 from SyntheticContrastTrainingLib.recipes import Recipe
 from unit import entry
 
-CLI = entry.REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI"
-TRAIN, EXPORT = CLI / "train.py", CLI / "export.py"
+TRAIN, EXPORT = entry.TRAINING_CLI / "train.py", entry.TRAINING_CLI / "export.py"
 SLICES, DEPTH = 16, 4
 SPACING = (15.0, 2.8, 2.8)
 SMALL = Recipe("l1", gf=2, df=2, depth=DEPTH, norm="keras", steps=6, crop=128, final_crop=128, max_shift=4)

@@ -109,6 +109,28 @@ def test_a_scripted_move_moves_all(comparison, pair, sliceViews):
     assert [view.offset for view in sliceViews(2)] == [12.5, 12.5]
 
 
+def test_other_volumes_are_shown_at_the_same_place(comparison, pair, sliceViews):
+    """Whoever asks for the difference at a lesion wants to see it there."""
+    comparison.show(pair)
+    first = sliceViews(2)[0]
+    middle = first.offset
+    first.wheel(3)
+    first.drag((200, 200), (200, 260), button="Right")
+    first.drag((200, 200), (230, 190), button="Middle")
+    offset, scale = first.offset, mm_per_pixel(first)
+    centre = first.node.GetXYToRAS().MultiplyPoint((*(size / 2 for size in first.window.GetSize()), 0, 1))
+    comparison.show(pair, difference=("sCECT", "NCCT"))
+    comparison.settle()
+    views = sliceViews(3)
+    assert [view.offset for view in views] == [offset] * 3 != [middle] * 3
+    assert [mm_per_pixel(view) for view in views] == pytest.approx([scale] * 3)
+    for view in views:
+        place = view.node.GetXYToRAS().MultiplyPoint((*(size / 2 for size in view.window.GetSize()), 0, 1))
+        np.testing.assert_allclose(place, centre, atol=scale)
+    comparison.fit()
+    assert {view.offset for view in views} == {middle}
+
+
 @pytest.mark.parametrize("orientation", ["Coronal", "Sagittal"])
 def test_the_orientation_is_that_of_all_views(orientation, comparison, pair, sliceViews):
     comparison.show(pair, difference=("sCECT", "NCCT"))
@@ -128,7 +150,7 @@ def test_a_window_dragged_in_one_view_is_that_of_all_but_the_difference(comparis
     sliceViews(3)[1].drag((150, 150), (220, 190))
     windows = [(d.GetWindow(), d.GetLevel()) for d in (n.GetDisplayNode() for n in comparison.volumes.values())]
     assert windows[0] == windows[1] != (500, 50)
-    assert windows[2] == (400, 0)
+    assert windows[2] == (600, 0)
     assert comparison.window == windows[0]
 
 
@@ -225,7 +247,7 @@ def test_the_difference_on_one_grid_is_exact_and_centred_on_0_hu(mrmlScene, pair
     assert differenceMap(pair["sCECT"], pair["NCCT"]) is node
     assert node.GetAttribute("SyntheticContrast.Note") == "synthetic - not for diagnosis"
     display = node.GetDisplayNode()
-    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-200, 200)
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-300, 300)
     table = display.GetColorNode()
     colours = [np.zeros(4) for _ in range(table.GetNumberOfColors())]
     for index, colour in enumerate(colours):
@@ -259,6 +281,22 @@ def test_titles_name_the_volume_the_window_and_what_is_synthetic(comparison, pai
     views = sliceViews(3)
     comparison.leave()
     assert [texts_of(view) for view in views] == [[], [], []]
+
+
+def test_a_volume_that_is_loaded_meanwhile_comes_under_no_title(comparison, pair, sliceViews):
+    import slicer
+
+    comparison.show(pair)
+    other = add_volume(slicer.mrmlScene, chest(), "Other")
+    logic = slicer.app.applicationLogic()
+    logic.GetSelectionNode().SetActiveVolumeID(other.GetID())
+    logic.PropagateVolumeSelection()
+    views = sliceViews(2)
+    assert [view.composite.GetBackgroundVolumeID() for view in views] == [node.GetID() for node in pair.values()]
+    views[1].composite.SetBackgroundVolumeID(other.GetID())  # by the view's own controller
+    assert texts_of(views[1])[:3] == ["Other", "", ""]
+    comparison.show(pair)
+    assert [texts_of(view)[0] for view in views] == ["NCCT", "sCECT"]
 
 
 def texts_of(view):

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.gui.dialogs import waitCursor
 from SyntheticContrastLib.gui.parameters import Mix
 from SyntheticContrastLib.gui.words import sentence
 from SyntheticContrastLib.scene.comparison import Comparison
@@ -35,7 +36,7 @@ class CompareControls:
         self.fitTimer = qt.QTimer()
         self.fitTimer.setSingleShot(True)
         self.fitTimer.interval = SETTLE_MILLISECONDS
-        self.fitTimer.timeout.connect(self.comparison.fit)
+        self.fitTimer.timeout.connect(self.comparison.settle)
         self.toolTips = {name: getattr(ui, name).toolTip for name in self.buttons()}
         ui.compareButton.clicked.connect(self.show)
         ui.leaveButton.clicked.connect(self.leave)
@@ -75,6 +76,11 @@ class CompareControls:
         """Open the comparison, or show it again."""
         self._attempt(self._showAgain)
 
+    def resume(self) -> None:
+        """Go on with the comparison that was shown when the scene was saved."""
+        if self.parameters is not None and self.comparison.isLeftOver and not self.whyNot():
+            self.show()
+
     def leave(self, *_event: object) -> None:
         self.comparison.leave()
         self.mixed = None
@@ -105,7 +111,8 @@ class CompareControls:
 
     def _showAgain(self) -> None:
         self.shown, self.mixed = (self.volumes(), self.difference()), None
-        self.comparison.show(*self.shown, self.parameters.orientation.value)
+        with waitCursor():
+            self.comparison.show(*self.shown, self.parameters.orientation.value)
         self.fitTimer.start()
         self._mix()
 

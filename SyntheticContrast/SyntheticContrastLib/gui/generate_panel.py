@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.gui import packages as installation
+from SyntheticContrastLib.gui.binding import connectWidgets
 from SyntheticContrastLib.gui.child_process import Child, ChildProcess
 from SyntheticContrastLib.gui.compare_controls import CompareControls
 from SyntheticContrastLib.gui.dialogs import CardDialog, chooseFolder, waitCursor
@@ -46,7 +47,7 @@ class GeneratePanel:
         self.checker: Child = ChildProcess()
         self.install: Callable[[Packages], None] = installation.install
         self.chooseFolder: Callable[[str], str] = chooseFolder
-        self.parameters: Any = None  # GenerateParameters; Slicer adds connectGui and more to them
+        self.parameters: Any = None  # GenerateParameters; Slicer adds disconnectGui and more to them
         self.guiTag: Any = None
         self.observer: Any = None
         self.generation: Generation | None = None  # at work
@@ -69,11 +70,12 @@ class GeneratePanel:
         ui.addModelButton.clicked.connect(self.onAddModel)
         ui.saveDicomButton.clicked.connect(self.onSaveDicom)
         ui.copyLogButton.clicked.connect(self.onCopyLog)
-        ui.logText.setMaximumBlockCount(LOGGED_LINES)
+        ui.logText.maximumBlockCount = LOGGED_LINES
         self.checkTimer = qt.QTimer()
         self.checkTimer.setSingleShot(True)
         self.checkTimer.interval = CHECK_DELAY_MILLISECONDS
         self.checkTimer.timeout.connect(self.check)
+        self.top = top
         top.destroyed.connect(self.onDestroyed)
 
     @staticmethod
@@ -106,6 +108,8 @@ class GeneratePanel:
 
     def close(self) -> None:
         """For a panel that is unloaded, and when the application ends: nothing goes on."""
+        with contextlib.suppress(RuntimeError, ValueError):  # the widgets are gone
+            self.top.destroyed.disconnect(self.onDestroyed)
         self.checkTimer.stop()
         self.setParameters(None)
         if self.generation is not None:
@@ -131,9 +135,10 @@ class GeneratePanel:
             self.parameters.RemoveObserver(self.observer)
         self.parameters = self.compare.parameters = parameters
         if parameters is not None and self.ui is not None:
-            self.guiTag = parameters.connectGui(self.ui)
+            self.guiTag = connectWidgets(parameters, self.ui)
             self.observer = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.onParametersChanged()
+            self.compare.resume()
 
     def onParametersChanged(self, *_event: object) -> None:
         if self.parameters is None or self.ui is None:

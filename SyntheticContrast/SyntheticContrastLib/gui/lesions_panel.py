@@ -18,6 +18,7 @@ from SyntheticContrastLib.analysis.circle_proposal import propose_circles
 from SyntheticContrastLib.analysis.cnr import LESION, ROLES, circle_diameter
 from SyntheticContrastLib.analysis.cnr_table import COLUMNS, Row
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.gui.binding import connectWidgets
 from SyntheticContrastLib.gui.dialogs import waitCursor
 from SyntheticContrastLib.gui.file_dialogs import chooseFileToOpen, chooseFileToSave
 from SyntheticContrastLib.gui.lesions_view import LesionsView
@@ -55,7 +56,7 @@ class LesionsPanel(VTKObservationMixin):
         self.view = LesionsView(ui)
         self.chooseFileToSave: Callable[[str, str], str] = chooseFileToSave
         self.chooseFileToOpen: Callable[[str, str], str] = chooseFileToOpen
-        self.parameters: Any = None  # LesionParameters; Slicer adds connectGui and more to them
+        self.parameters: Any = None  # LesionParameters; Slicer adds disconnectGui and more to them
         self.guiTag: Any = None
         self.watch = LesionWatch(slicer.mrmlScene, self.schedule)
         self.drawing = RulerDrawing(self.schedule)
@@ -135,7 +136,7 @@ class LesionsPanel(VTKObservationMixin):
         self.lesions, self.measured, self.notice = [], {}, ""
         self.measurements.forget()
         if parameters is not None and self.ui is not None:
-            self.guiTag = parameters.connectGui(self.ui)
+            self.guiTag = connectWidgets(parameters, self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.schedule)
             self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self.onNodeRemoved)
             self.watch.start()
@@ -281,7 +282,7 @@ class LesionsPanel(VTKObservationMixin):
 
     def fit(self) -> None:
         """When the views have their size: show the lesion in them."""
-        self.comparison.fit()
+        self.comparison.settle()
         if self.current() is not None:
             self.onGoTo()
 

@@ -69,9 +69,10 @@ def install(packages: Packages) -> None:
         if "torch" in packages.broken:
             _installTorch(isBroken=packages.broken["torch"] != "missing")
         broken = [name for name, reason in packages.broken.items() if reason != "missing" and name != "torch"]
-        wanted = [line for line in smallRequirements() if _name(line) in broken or not _isInstalled(line)]
-        if wanted:
-            slicer.util.pip_install(wanted)
+        if anew := [line for line in smallRequirements() if _name(line) in broken]:
+            slicer.util.pip_install(["--force-reinstall", "--no-deps", *anew])  # pip takes what is there for whole
+        if missing := [line for line in smallRequirements() if not _isInstalled(line)]:
+            slicer.util.pip_install(missing)
     except InputError:
         raise
     except Exception as error:  # of pip, the network, the disk, the PyTorch extension
@@ -94,7 +95,7 @@ def _installTorch(isBroken: bool) -> None:
         ) from None
     logic = PyTorchUtils.PyTorchUtilsLogic()
     if isBroken:
-        logic.uninstallTorch()  # pip takes what is there for whole
+        logic.uninstallTorch()
     if logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH_VERSION) is None:
         raise InputError(_("PyTorch was not installed: see the Python console, and try again"))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from SyntheticContrastLib.ct.atomic import atomic_folder
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models.bundle import (
@@ -36,7 +38,7 @@ class KnownModels:
     def find(self, name: str) -> Bundle:
         """Raises InputError: there is none of that name, or it is damaged."""
         if name not in self._folders:
-            raise InputError(f"there is no model {name or 'chosen'}: choose another, or add its folder")
+            raise InputError(_("there is no model {name}: choose another, or add its folder").format(name=name))
         folder = self._folders[name]
         files = [folder / file for file in (CARD_FILE, WEIGHTS_FILE)]
         state = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
@@ -63,7 +65,9 @@ def addBundle(folder: Path) -> str:
     bundle = load_bundle(folder)
     name = bundle.folder.resolve().name
     if name in discover():
-        raise InputError(f"there is a model {name} already: rename the folder, or remove the other one")
+        raise InputError(
+            _("there is a model {name} already: rename the folder, or remove the other one").format(name=name)
+        )
     with atomic_folder(user_models_folder() / name) as temporary:
         for file in (CARD_FILE, WEIGHTS_FILE):
             shutil.copyfile(bundle.folder / file, temporary / file)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
@@ -19,6 +20,15 @@ from SyntheticContrastLib.scene.windows import PRESETS, WindowLink
 
 SHOWN_EVENT = vtk.vtkCommand.UserEvent + 7130  # of the scene: a comparison takes the views
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
+
+
+class _Place(NamedTuple):
+    """What a view shows."""
+
+    sliceToRAS: vtk.vtkMatrix4x4
+    xyzOrigin: tuple[float, float, float]
+    mmPerPixel: float
+    depth: float  # mm
 
 
 class Comparison(VTKObservationMixin):
@@ -35,6 +45,7 @@ class Comparison(VTKObservationMixin):
         self._windows = WindowLink(self._writeTitles)
         self._previousLayout: int | None = None
         self._orientation = ORIENTATIONS[0]
+        self._place: _Place | None = None  # to stay at, as long as the views are being arranged
         self._volumes: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}  # by role, the difference map among them
         self._pair: tuple[str, str] | None = None  # roles of the difference
         self._fades: dict[str, tuple[str, float]] = {}  # role of the view: (role laid over it, opacity)
@@ -45,6 +56,12 @@ class Comparison(VTKObservationMixin):
     @property
     def isShown(self) -> bool:
         return bool(self._volumes)
+
+    @property
+    def isLeftOver(self) -> bool:
+        """True while its layout is shown and nothing in it is looked after: by a scene saved during a comparison."""
+        layout = self._layoutNode()
+        return not self._volumes and layout is not None and isComparison(layout.GetViewArrangement())
 
     @property
     def window(self) -> tuple[float, float] | None:
@@ -73,10 +90,12 @@ class Comparison(VTKObservationMixin):
     ) -> None:
         """Show these volumes, from left to right in the order of `ROLES`, and fit the views to the first of them.
 
+        Where one of them was compared already, in this orientation, the views stay where they are.
+
         volumes: by role, two or three of "NCCT", "sCECT" and "CECT".
         difference: roles (a, b) of which a - b is shown as well, on a's grid; for example ("sCECT", "NCCT").
 
-        In an application whose windows are being rearranged, call `fit` once more when that is done.
+        In an application whose windows are being rearranged, call `settle` when that is done.
 
         Raises:
             InputError: fewer than two volumes, or one without voxels.
@@ -88,11 +107,14 @@ class Comparison(VTKObservationMixin):
             raise ValueError(f"the difference {difference} is of volumes that are not shown")
         _checkOrientation(orientation)
         if len(volumes) < 2:
-            raise InputError("only one volume is chosen: choose at least two to compare")
+            raise InputError(_("only one volume is chosen: choose at least two to compare"))
         for node in volumes.values():
             if node.GetImageData() is None:
-                raise InputError(f"{node.GetName()} has no voxels: choose another volume to compare")
+                text = _("{name} has no voxels: choose another volume to compare")
+                raise InputError(text.format(name=node.GetName()))
 
+        goesOn = orientation == self._orientation and set(volumes.values()) & set(self._volumes.values())
+        place = self._currentPlace() if goesOn else None
         self._clear()
         self._scene.InvokeEvent(SHOWN_EVENT)
         shown = dict(volumes)
@@ -104,6 +126,8 @@ class Comparison(VTKObservationMixin):
         self._showLayout()
         self._linkViews()
         self.setOrientation(orientation)
+        self._place = place
+        self.settle()
         self._windows.link(node for role, node in self._volumes.items() if role != DIFFERENCE.name)
         self._writeTitles()
         self.addObserver(self._scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
@@ -138,22 +162,41 @@ class Comparison(VTKObservationMixin):
 
     def fit(self) -> None:
         """Show all of the first volume, its middle slice, and the same place at the same scale in the other views."""
-        logics = [logic for role in self._volumes if (logic := self._logic(role))]
-        if not logics:
-            return
-        first = logics[0]
-        first.FitSliceToBackground()
-        first.SnapSliceOffsetToIJK()
-        node = first.GetSliceNode()
+        self._place = None
+        first = next((logic for role in self._volumes if (logic := self._logic(role))), None)
+        if first is not None:
+            first.FitSliceToBackground()
+            first.SnapSliceOffsetToIJK()
+            self._goTo(self._currentPlace())
+
+    def settle(self) -> None:
+        """Show the place of `show` in views that have got another size."""
+        if self._place is not None:
+            self._goTo(self._place)
+        else:
+            self.fit()
+
+    def _currentPlace(self) -> _Place | None:
+        """Of the first view."""
+        logic = next((found for role in self._volumes if (found := self._logic(role))), None)
+        if logic is None:
+            return None
+        node, matrix = logic.GetSliceNode(), vtk.vtkMatrix4x4()
+        matrix.DeepCopy(node.GetSliceToRAS())
         mmPerPixel = node.GetFieldOfView()[0] / max(1, node.GetDimensions()[0])
-        for logic in logics[1:]:
-            other = logic.GetSliceNode()
-            with slicer.util.NodeModify(other):
-                other.GetSliceToRAS().DeepCopy(node.GetSliceToRAS())
-                other.SetXYZOrigin(*node.GetXYZOrigin())
-                width, height, _ = other.GetDimensions()
-                other.SetFieldOfView(width * mmPerPixel, height * mmPerPixel, node.GetFieldOfView()[2])
-                other.UpdateMatrices()
+        return _Place(matrix, node.GetXYZOrigin(), mmPerPixel, node.GetFieldOfView()[2])
+
+    def _goTo(self, place: _Place | None) -> None:
+        """Show a place in all views, at its scale, whatever their size."""
+        for role in self._volumes:
+            if place is not None and (logic := self._logic(role)):
+                node = logic.GetSliceNode()
+                with slicer.util.NodeModify(node):
+                    node.GetSliceToRAS().DeepCopy(place.sliceToRAS)
+                    node.SetXYZOrigin(*place.xyzOrigin)
+                    width, height = (size * place.mmPerPixel for size in node.GetDimensions()[:2])
+                    node.SetFieldOfView(width, height, place.depth)
+                    node.UpdateMatrices()
 
     def setOffset(self, offset: float) -> None:
         """Go to a slice in all views. offset: mm along the views' normal, as of `vtkMRMLSliceLogic.GetSliceOffset`."""
@@ -211,6 +254,8 @@ class Comparison(VTKObservationMixin):
                 composite = logic.GetSliceCompositeNode()
                 composite.SetLinkedControl(1)
                 composite.SetHotLinkedControl(1)
+                composite.SetDoPropagateVolumeSelection(False)  # a volume loaded meanwhile must not come under a title
+                self.addObserver(composite, vtk.vtkCommand.ModifiedEvent, self._onViewChanged)
                 node = logic.GetSliceNode()
                 node.SetRulerType(slicer.vtkMRMLSliceNode.RulerTypeThin)
                 if window := _renderWindow(node):
@@ -236,32 +281,35 @@ class Comparison(VTKObservationMixin):
 
     def _linkWindows(self) -> None:
         nodes = [node for role, node in self._volumes.items() if role != DIFFERENCE.name]
-        self._windows.link([*nodes, *(board for _, board in self._boards.values())])
+        self._windows.link([*nodes, *(board for (other, board) in self._boards.values())])
 
     def _writeTitles(self) -> None:
-        window = self._windows.window
         for role, title in self._titles.items():
-            logic = self._logic(role)
-            if logic is None:
-                continue
-            synthetic = isSynthetic(self._volumes[role])
-            name = role
-            if role == DIFFERENCE.name and self._pair:
-                name = " \N{MINUS SIGN} ".join(self._pair)
-            elif role in self._boards:
-                name = f"{role} / {self._boards[role][0]}"
-                synthetic = synthetic or isSynthetic(self._boards[role][1])
-            elif role in self._fades:
-                other, opacity = self._fades[role]
-                name = f"{role} + {opacity:.0%} {other}"
-                synthetic = synthetic or isSynthetic(self._volumes[other])
-            hu = "HU" if role == DIFFERENCE.name else "W {:.0f}  L {:.0f}".format(*window) if window else ""
-            title.show(name, hu, DISCLAIMER if synthetic else "", logic.GetSliceNode())
-            _scheduleRender(logic.GetSliceNode())
+            if logic := self._logic(role):
+                name, hu, synthetic = self._titleOf(role, logic.GetSliceCompositeNode())
+                title.show(name, hu, DISCLAIMER if synthetic else "", logic.GetSliceNode())
+                _scheduleRender(logic.GetSliceNode())
+
+    def _titleOf(self, role: str, composite: slicer.vtkMRMLSliceCompositeNode) -> tuple[str, str, bool]:
+        """Name, window, and whether it is synthetic. A volume that the user chose in the view is called by its name."""
+        shown = self._scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        if shown is None:
+            return "", "", False
+        if shown is not (self._boards[role][1] if role in self._boards else self._volumes[role]):
+            return shown.GetName(), "", isSynthetic(shown)
+        hu = "W {:.0f}  L {:.0f}".format(*self._windows.window) if self._windows.window else ""
+        if role == DIFFERENCE.name and self._pair:
+            return " \N{MINUS SIGN} ".join(self._pair), "HU", isSynthetic(shown)
+        if role in self._boards:
+            return f"{role} / {self._boards[role][0]}", hu, isSynthetic(shown)
+        if role in self._fades:
+            other, opacity = self._fades[role]
+            return f"{role} + {opacity:.0%} {other}", hu, isSynthetic(shown) or isSynthetic(self._volumes[other])
+        return role, hu, isSynthetic(shown)
 
     def _removeBoard(self, role: str) -> None:
         if role in self._boards:
-            _, node = self._boards.pop(role)
+            node = self._boards.pop(role)[1]
             self._linkWindows()  # before the node goes
             self._scene.RemoveNode(node)
 
@@ -285,7 +333,7 @@ class Comparison(VTKObservationMixin):
                     composite.SetBackgroundVolumeID(None)
                     composite.SetForegroundVolumeID(None)
                     composite.SetForegroundOpacity(0)
-        boards = [node for _, node in self._boards.values()]
+        boards = [node for (other, node) in self._boards.values()]
         self._volumes, self._pair, self._fades, self._boards, self._titles = {}, None, {}, {}, {}
         for node in boards:
             self._scene.RemoveNode(node)
@@ -309,6 +357,9 @@ class Comparison(VTKObservationMixin):
             self.leave()
         else:
             self.show(left, pair, self._orientation)
+
+    def _onViewChanged(self, caller: slicer.vtkMRMLSliceCompositeNode, event: str) -> None:
+        self._writeTitles()
 
     def _onTaken(self, caller: slicer.vtkMRMLScene, event: str) -> None:
         """The scene is closed, or another comparison is shown: module 2 has one as well."""

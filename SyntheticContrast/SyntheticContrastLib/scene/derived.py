@@ -13,7 +13,7 @@ from SyntheticContrastLib.scene.windows import setWindow, windowOf
 
 AIR_HU = -1000  # an sCECT ends there: nothing to compare below
 OUTSIDE = np.iinfo(np.int16).min  # where one of the two has no voxels; shown transparent
-DIFFERENCE_LIMIT = 200  # HU, the ends of the colours
+DIFFERENCE_LIMIT = 300  # HU, the ends of the colours: an arterial enhancement fits in
 CHECKER_MM = 40.0
 _FIRST, _SECOND = "SyntheticContrast.First", "SyntheticContrast.Second"
 _COLOURS_TAG = "SyntheticContrastDifference"
@@ -71,7 +71,7 @@ def addLegend(
     """
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)  # the one there is, if any
     legend.SetTitleText("HU")
-    legend.SetLabelFormat("%+.0f")
+    legend.SetLabelFormat("%.0f")
     legend.SetNumberOfLabels(5)
     legend.SetSize(0.12, 0.5)
     legend.SetPosition(0.97, 0.5)

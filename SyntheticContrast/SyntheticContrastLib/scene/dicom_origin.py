@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import slicer
+from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.dicom_write import write_dicom_series
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
@@ -51,7 +52,7 @@ def saveDicom(node: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> str:
         OSError: no space, or no permission.
     """
     if not isSynthetic(node) or node.GetImageData() is None:
-        raise InputError(f"{node.GetName()} is not an sCECT: choose one")
+        raise InputError(_("{name} is not an sCECT: choose one").format(name=node.GetName()))
     grid = gridOf(node)
     source = dicomSource(sourceOf(node))
     if source is not None and not grid.matches(gridOf(sourceOf(node))):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 import slicer
+from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.scene.volumes import gridOf
@@ -26,7 +27,9 @@ def writeHeartMask(
         mask |= slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, ncct) > 0
     if not mask.any():
         raise InputError(
-            f"the segmentation {segmentation.GetName()} marks no voxel of {ncct.GetName()}: choose another"
+            _("the segmentation {name} marks no voxel of {volume}: choose another").format(
+                name=segmentation.GetName(), volume=ncct.GetName()
+            )
         )
     grid = gridOf(ncct)
     image = SimpleITK.GetImageFromArray(mask)
@@ -37,5 +40,5 @@ def writeHeartMask(
     try:
         SimpleITK.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
-        raise OSError(f"cannot write {path}: no space, or no permission") from error
+        raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
     return path

@@ -10,6 +10,7 @@ import SimpleITK
 import slicer
 import vtk
 from numpy.typing import NDArray
+from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.check import check_angles, check_hu, check_slice_count
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
@@ -46,11 +47,13 @@ def checkOutput(node: slicer.vtkMRMLNode | None, inputNode: slicer.vtkMRMLNode |
     if node is None:
         return ""
     if node is inputNode:
-        return "the output is the input itself: choose a new volume"
+        return _("the output is the input itself: choose a new volume")
     if node.GetClassName() != "vtkMRMLScalarVolumeNode":
-        return f"{node.GetName()} cannot hold a CT: choose a new volume as output"
+        return _("{name} cannot hold a CT: choose a new volume as output").format(name=node.GetName())
     if node.GetImageData() is not None and not isSynthetic(node):
-        return f"{node.GetName()} holds an image that is not synthetic: choose a new volume as output"
+        return _("{name} holds an image that is not synthetic: choose a new volume as output").format(
+            name=node.GetName()
+        )
     return ""
 
 
@@ -66,23 +69,27 @@ def toCT(node: slicer.vtkMRMLNode | None) -> CTVolume:
         InputError: the node cannot be the input of a generation.
     """
     if node is None:
-        raise InputError("no CT is selected: choose the non-contrast CT as input")
+        raise InputError(_("no CT is selected: choose the non-contrast CT as input"))
+    name = node.GetName()
     if not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise InputError(f"{node.GetName()} is not a volume: choose a CT")
+        raise InputError(_("{name} is not a volume: choose a CT").format(name=name))
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise InputError(f"{node.GetName()} is a label map: choose a CT")
+        raise InputError(_("{name} is a label map: choose a CT").format(name=name))
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
-        raise InputError(f"{node.GetName()} has no voxels: load it again")
+        raise InputError(_("{name} has no voxels: load it again").format(name=name))
     if image.GetNumberOfScalarComponents() != 1:
         raise InputError(
-            f"the voxels of {node.GetName()} have {image.GetNumberOfScalarComponents()} components (colour or vector "
-            "image): choose a CT"
+            _("the voxels of {name} have {count} components (colour or vector image): choose a CT").format(
+                name=name, count=image.GetNumberOfScalarComponents()
+            )
         )
     if image.GetScalarSize() == 1:
-        raise InputError(f"{node.GetName()} holds 8-bit values, which cannot be HU: choose the original CT")
+        raise InputError(_("{name} holds 8-bit values, which cannot be HU: choose the original CT").format(name=name))
     if isSynthetic(node):
-        raise InputError(f"{node.GetName()} is synthetic already: choose the non-contrast CT that it was made from")
+        raise InputError(
+            _("{name} is synthetic already: choose the non-contrast CT that it was made from").format(name=name)
+        )
     stored = slicer.util.arrayFromVolume(node)
     grid = gridOf(node)
     check_slice_count(grid.shape_zyx[0])
@@ -103,7 +110,9 @@ def gridOf(node: slicer.vtkMRMLVolumeNode) -> Grid:
         i, j, k = node.GetImageData().GetDimensions()
         return Grid((i, j, k), _RAS_LPS @ slicer.util.arrayFromVTKMatrix(matrix))
     except ValueError:
-        raise InputError(f"{node.GetName()} has no valid spacing or directions: load it again") from None
+        raise InputError(
+            _("{name} has no valid spacing or directions: load it again").format(name=node.GetName())
+        ) from None
 
 
 def writeInput(node: slicer.vtkMRMLVolumeNode, folder: Path) -> Path:
@@ -127,7 +136,7 @@ def writeInput(node: slicer.vtkMRMLVolumeNode, folder: Path) -> Path:
     try:
         SimpleITK.WriteImage(image, str(path), useCompression=False)
     except RuntimeError as error:
-        raise OSError(f"cannot write {path}: no space, or no permission") from error
+        raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
     return path
 
 
@@ -141,10 +150,10 @@ def readOutput(path: Path, inputNode: slicer.vtkMRMLVolumeNode) -> NDArray:
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
-        raise OSError(f"cannot read {Path(path).name}: the generation did not end well") from error
+        raise OSError(_("cannot read {name}: the generation did not end well").format(name=Path(path).name)) from error
     grid = Grid.from_parts(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     if inputNode.GetImageData() is None or not grid.matches(gridOf(inputNode)):
-        raise InputError(f"{inputNode.GetName()} was changed during the generation: generate again")
+        raise InputError(_("{name} was changed during the generation: generate again").format(name=inputNode.GetName()))
     values: NDArray = SimpleITK.GetArrayFromImage(image)
     return values
 

@@ -17,6 +17,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.gui.binding import connectWidgets
 from SyntheticContrastLib.gui.child_process import Child, ChildProcess
 from SyntheticContrastTrainingLib.gui.choices import (
     CLI,
@@ -57,7 +58,7 @@ class TrainingPanel:
     def __init__(self, top: Any, ui: Any, child: Child | None = None) -> None:
         self.ui: Any = ui
         self.child: Child = child or ChildProcess()
-        self.parameters: Any = None  # TrainingParameters; Slicer adds connectGui and more to them
+        self.parameters: Any = None  # TrainingParameters; Slicer adds disconnectGui and more to them
         self.guiTag: Any = None
         self.observer: Any = None
         self.job: Job | None = None
@@ -105,7 +106,7 @@ class TrainingPanel:
         if parameters is not None:
             if self.job is not None:
                 writeChoices(parameters, self.job.choices)
-            self.guiTag = parameters.connectGui(self.ui)
+            self.guiTag = connectWidgets(parameters, self.ui)
             self.observer = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.onParametersChanged()
 
