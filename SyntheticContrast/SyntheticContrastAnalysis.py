@@ -19,6 +19,18 @@ SECTIONS = (
         ("lesions_panel", "LesionsPanel"),
         ("lesions_parameters", "LesionParameters"),
     ),
+    (
+        "chambers",
+        "UI/SyntheticContrastChambers.ui",
+        ("chambers_panel", "ChambersPanel"),
+        ("chambers_parameters", "ChambersParameters"),
+    ),
+    (
+        "similarity",
+        "UI/SyntheticContrastSimilarity.ui",
+        ("similarity_panel", "SimilarityPanel"),
+        ("similarity_parameters", "SimilarityParameters"),
+    ),
 )
 
 
@@ -31,7 +43,8 @@ class SyntheticContrastAnalysis(ScriptedLoadableModule):
         parent.contributors = ["The Synthetic Contrast developers"]
         parent.helpText = _(
             "Measures NCCT, sCECT and CECT of one patient: the contrast-to-noise ratio of lesions, with circles that "
-            "are dragged in linked views. Synthetic images are for research, not for diagnosis."
+            "are dragged in linked views; left heart chambers by a threshold, their Dice and volumes against a "
+            "reference; and how alike two volumes are. Synthetic images are for research, not for diagnosis."
         )
         parent.acknowledgementText = _("After Choi et al., Sci Rep 11:20403 (2021), and Santini et al., arXiv (2018).")
 
@@ -106,12 +119,14 @@ class SyntheticContrastAnalysisTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
+        tests = [self.test_chambers_and_dice, self.test_similarity_pair]
         try:
             import skimage  # noqa: F401
         except ImportError:
             self.delayDisplay("scikit-image is not installed: lesions are not tested, as no place is proposed.")
-            return
-        for test in (self.test_lesion_on_a_phantom, self.test_lesion_files):
+        else:
+            tests += [self.test_lesion_on_a_phantom, self.test_lesion_files]
+        for test in tests:
             self.setUp()
             test()
 
@@ -189,3 +204,38 @@ class SyntheticContrastAnalysisTest(ScriptedLoadableModuleTest):
             self.assertAlmostEqual(again.circle(role).diameter, circle.diameter, places=6)
             for mm, expected in zip(again.circle(role).centre, circle.centre, strict=True):
                 self.assertAlmostEqual(mm, expected, places=6)
+
+    def test_chambers_and_dice(self):
+        """The left heart of a phantom CECT, with the heart region found, then with the region of the left heart."""
+        from SyntheticContrastLib.scene import chambers, chambers_compare, masks
+        from SyntheticContrastLib.scene.sample import addPhantomChambers
+
+        self.delayDisplay("Left chambers")
+        cect, reference = addPhantomChambers(slicer.mrmlScene)
+        region = chambers.proposeRegion(cect)
+        for where, dice in ((region, 0.3), (reference, 0.85)):
+            search = chambers.ChamberSearch(cect, where, "")
+            found = search.find(chambers.Threshold(250.0, fillHoles=True))
+            node = masks.addSegmentation(cect, "chambers")
+            masks.putSegment(node, chambers.STRUCTURES["left heart chambers"], cect, found, search.first)
+            compared = chambers_compare.compareWithReference(cect, node, reference, "")
+            self.assertGreater(compared.agreement.dice, dice)
+        agreement = chambers_compare.showAgreement(compared, cect, None, "agreement")
+        self.assertEqual(agreement.GetSegmentation().GetNumberOfSegments(), 3)
+        with self.assertRaisesRegex(ValueError, "no reference"):
+            chambers_compare.compareWithReference(cect, node, None, "")
+
+    def test_similarity_pair(self):
+        """What the child process is given: the image on the reference's grid, as files."""
+        import tempfile
+        from pathlib import Path
+
+        from SyntheticContrastLib.scene.sample import addPhantomPair
+        from SyntheticContrastLib.scene.similarity import writePair
+
+        self.delayDisplay("Similarity")
+        ncct, cect = addPhantomPair(slicer.mrmlScene, (20, 96, 96), (12.0, 3.75, 3.75))
+        with tempfile.TemporaryDirectory() as folder:
+            pair = writePair(ncct, cect, 2, 8, Path(folder))
+            self.assertTrue(pair.image.is_file() and pair.reference.is_file())
+        self.assertEqual(pair.outside, 0)

@@ -2,7 +2,7 @@
 
 python Testing/make_screenshots.py [generate-panel training-panel ...]
 
-generate-panel, which makes linked-views.png too, and analysis-lesions read public CTs from ../shared/data (see README,
+generate-panel, which makes linked-views.png too, and the analysis-… read public CTs from ../shared/data (see README,
 section Tests).
 """
 
@@ -34,6 +34,9 @@ REAL_CECT_SOURCE = (
 )
 REAL_CECT_SLICES = slice(24, 74)  # from the arch to the heart: enough, and quicker
 REAL_NODULE = ((306, 368, 20), (330, 368, 20))  # ends of a short axis, voxels (x, y, z) of these slices
+CHAMBERS_SOURCE = "CT: LIDC-IDRI-0001, The Cancer Imaging Archive, CC BY 3.0."
+CHAMBERS_TITLE = "Above: by the threshold. Below: both (green), only ours (orange), only the reference (blue)"
+HEART_MM_WIDE = 200.0
 REAL_HEART_MM = -314.0  # superior, of a slice through the heart
 
 
@@ -174,6 +177,62 @@ def analysis_lesions(path, folder):
     views.close()
 
 
+def analysis_chambers(path, folder):
+    """Module 2's left chambers on a real CECT: what the threshold takes, and how it agrees with a reference."""
+    import slicer
+    import vtk
+
+    from harness.slice_views import SliceViews
+    from realdata.chamber_labels import SEEDS, label_chambers, left_region
+    from SyntheticContrastLib.ct.read import read_ct
+
+    panel = open_panel("SyntheticContrastAnalysis")
+    from SyntheticContrastLib.scene.chambers import HEART_REGION, STRUCTURES
+    from SyntheticContrastLib.scene.masks import addSegmentation, putSegment
+    from SyntheticContrastLib.scene.sample import addCT
+
+    views = slicer.app._layouts = SliceViews(slicer.mrmlScene, slicer.app.applicationLogic(), (1100, 400))
+    ui, volume = panel.ui, read_ct(REAL_CECT)
+    labels = label_chambers(volume, SEEDS["lidc-0001"])
+    ct = addCT(slicer.mrmlScene, volume, volume.hu, "LIDC-0001")
+    for name, look, mask in (
+        ("left heart region", HEART_REGION, left_region(labels.chambers, volume.spacing_zyx)),
+        ("reference", STRUCTURES["left heart chambers"], labels.chambers),
+    ):
+        node = addSegmentation(ct, name)
+        putSegment(node, look, ct, np.ascontiguousarray(volume.to_stored(mask)))
+        node.GetDisplayNode().SetVisibility(False)
+    slicer.util.setSliceViewerLayers(background=ct)
+    for name in panel.widget.panels:
+        collapsed = name != "chambers"
+        if getattr(ui, f"{name}Section").collapsed != collapsed:
+            panel.click(getattr(ui, f"{name}Section"))
+    panel.choose(ui.chambersVolumeSelector, "LIDC-0001")
+    panel.choose(ui.chambersRegionSelector, "left heart region")
+    panel.click(ui.chambersFillHolesCheckBox)
+    panel.click(ui.chambersSegmentButton)
+    panel.choose(ui.chambersReferenceSelector, "reference")
+    panel.click(ui.chambersCompareButton)
+    panel.screenshot(folder / "panel.png")
+    k, j, i = np.argwhere(volume.to_stored(labels.chambers)).mean(axis=0)
+    matrix = vtk.vtkMatrix4x4()
+    ct.GetIJKToRASMatrix(matrix)
+    zoom_on(views, matrix.MultiplyPoint((i, j, k, 1))[:3], HEART_MM_WIDE)
+    drawn = []
+    for show in ("The segmentation", "Agreement with the reference"):
+        panel.choose(ui.chambersShowComboBox, show)
+        panel.process(0.1)
+        drawn.append(folder / f"{len(drawn)}.png")
+        Image.fromarray(views.picture()).save(drawn[-1])
+    stacked = np.vstack([np.asarray(Image.open(one)) for one in drawn])
+    Image.fromarray(stacked).save(folder / "views.png")
+    pictures = [("Module Synthetic Contrast Analysis", folder / "panel.png"), (CHAMBERS_TITLE, folder / "views.png")]
+    side_by_side(pictures, path, f"{LABEL} {CHAMBERS_SOURCE}")
+    panel.close()
+    slicer.app._layouts = None
+    views.close()
+
+
 def zoom(view, place, field):
     """Show so many mm around a place (RAS) in a view."""
     width, height, _ = view.node.GetDimensions()
@@ -181,7 +240,21 @@ def zoom(view, place, field):
     view.node.JumpSliceByCentering(*place)
 
 
-PICTURES = {"generate-panel": generate_panel, "training-panel": training_panel, "analysis-lesions": analysis_lesions}
+def zoom_on(views, ras, width_mm):
+    """Show so many mm around a place of the world."""
+    for view in views.shown():
+        width, height = view.window.GetSize()
+        view.node.SetFieldOfView(width_mm, width_mm * height / width, view.node.GetFieldOfView()[2])
+        view.node.UpdateMatrices()
+        view.node.JumpSliceByCentering(*ras)
+
+
+PICTURES = {
+    "analysis-chambers": analysis_chambers,
+    "analysis-lesions": analysis_lesions,
+    "generate-panel": generate_panel,
+    "training-panel": training_panel,
+}
 
 
 def main(names):

@@ -33,8 +33,7 @@ def use(folder):
 
 def find(name):
     """A file of the extension, by its path in the installed folder: "SyntheticContrastCLI/generate.py"."""
-    [found] = {path for folder in sys.path if (path := Path(folder, name)).is_file()}
-    return found
+    return next(path for folder in sys.path if (path := Path(folder, name)).is_file())
 
 
 def module_files():

@@ -26,7 +26,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "SyntheticContrast"))
+sys.path.append(str(REPOSITORY / "SyntheticContrast"))
 
 from SyntheticContrastLib.ct.heart_region import heart_region
 from SyntheticContrastLib.ct.read import read_ct
@@ -87,6 +87,16 @@ def label_chambers(volume, seeds):
     near = ndimage.distance_transform_edt(~heart[box], sampling=spacing) < 8.0
     chambers[box] = _grow(hu[box].astype(np.float32), markers[box], near, spacing)
     return Labels(chambers, heart | chambers)
+
+
+def left_region(chambers, spacing, margin_mm=4.0):
+    """Where a user who corrects the heart region would leave it: the left chambers and so much around them."""
+    region = np.zeros(chambers.shape, bool)
+    box = tuple(
+        slice(max(0, part.start - 12), part.stop + 12) for part in ndimage.find_objects(chambers.astype(np.int8))[0]
+    )
+    region[box] = ndimage.distance_transform_edt(~chambers[box], sampling=spacing) <= margin_mm
+    return region
 
 
 def _grow(hu, markers, near, spacing):

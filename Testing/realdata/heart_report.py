@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "SyntheticContrast"), str(REPOSITORY / "SyntheticContrastTraining")]
+sys.path += [str(REPOSITORY / "SyntheticContrast"), str(REPOSITORY / "SyntheticContrastTraining")]
 
 import numpy as np
 

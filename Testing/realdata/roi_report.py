@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "SyntheticContrast"))
+sys.path.append(str(REPOSITORY / "SyntheticContrast"))
 
 DATA = REPOSITORY.parent / "shared" / "data"
 ROIS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "SyntheticContrast"))
+sys.path.append(str(REPOSITORY / "SyntheticContrast"))
 
 from SyntheticContrastLib.ct.cases import read_cases
 from SyntheticContrastLib.ct.volume import CTVolume, Grid

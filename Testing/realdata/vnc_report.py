@@ -22,7 +22,7 @@ from scipy import ndimage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 for module in ("SyntheticContrast", "SyntheticContrastTraining"):
-    sys.path.insert(0, str(REPOSITORY / module))
+    sys.path.append(str(REPOSITORY / module))
 
 DATA = REPOSITORY.parent / "shared" / "data"
 CONTRAST = {

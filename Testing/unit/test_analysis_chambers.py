@@ -9,6 +9,7 @@ from torchmetrics.functional.classification import binary_f1_score
 
 from SyntheticContrastLib.analysis.chambers import (
     compare_chambers,
+    large_pieces_ml,
     reference_threshold,
     threshold_chambers,
     volume_ml,
@@ -160,3 +161,9 @@ def test_bad_input(call, says):
     a = np.full((2, 3, 4), 350)
     with pytest.raises(InputError, match=says):
         call(a, np.ones(a.shape, bool), np.zeros(a.shape, bool))
+
+
+def test_large_pieces_from_large_to_small():
+    mask = np.zeros((1, 4, 40), bool)
+    mask[0, :, :10], mask[0, :, 12:18], mask[0, 0, 30:33] = True, True, True
+    assert large_pieces_ml(mask, (5.0, 2.0, 1.0)) == pytest.approx([0.4, 0.24])

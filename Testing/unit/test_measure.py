@@ -154,7 +154,10 @@ def test_chambers_without_mask_and_reference(files, measure, tmp_path):
             "2500 HU",
         ),
         (["chambers", "--volume", "CECT", "--output", "x.csv", "--threshold", "nan"], "number of HU"),
-        (["chambers", "--output", "x.csv"], "required: --volume"),
+        (["chambers", "--cases", "none.csv", "--output", "x.csv"], "give a folder"),
+        (["chambers", "--cases", "none.csv", "--output", "x"], "none.csv does not exist"),
+        (["chambers", "--cases", "none.csv", "--slices", "s.csv", "--output", "x"], "--slices is for one --volume"),
+        (["chambers", "--output", "x.csv"], "--volume --cases is required"),
         ([], "required"),
     ],
 )
@@ -164,6 +167,184 @@ def test_refused_in_one_line(files, measure, tmp_path, monkeypatch, arguments, s
     done = measure(*[names.get(argument, argument) for argument in arguments])
     assert done.status == 2
     assert says in done.err and "\n" not in done.err.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Balls of 400 HU in a block of tissue, drawn a little too small and a little too large by two observers.
+
+    case0 to case3 have a radius of 20 to 32 mm, on 2 x 1.5 x 1.5 mm. Of the others each lacks something.
+    """
+    folder = tmp_path_factory.mktemp("cohort")
+    spacing, shape = (2.0, 1.5, 1.5), (40, 60, 70)
+    z, y, x = (axis * side for axis, side in zip(np.indices(shape), spacing, strict=True))
+    distance = np.sqrt((z - 39) ** 2 + (y - 44) ** 2 + (x - 52) ** 2)
+
+    def write(name, array):
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array[::-1]))
+        image.SetSpacing(spacing[::-1])
+        sitk.WriteImage(image, str(folder / name), True)
+
+    rows = ["case_id,scect,heart_mask,chambers,chambers_2,last_slice"]
+    write("heart.nrrd", (distance < 36).astype(np.uint8))
+    for number, (radius, drawn, second) in enumerate([(20, 19, 20), (24, 24, 24), (28, 28, 29), (32, 31, 31)]):
+        hu = np.where(distance < radius, 400, 40).astype(np.int16)
+        hu[:, :2] = -1000
+        write(f"scect{number}.nrrd", hu)
+        write(f"first{number}.nrrd", (distance < drawn).astype(np.uint8))
+        write(f"second{number}.nrrd", (distance < second).astype(np.uint8))
+        rows.append(f"case{number},scect{number}.nrrd,heart.nrrd,first{number}.nrrd,second{number}.nrrd,")
+    (folder / "good.csv").write_text("\n".join(rows))
+    rows.insert(3, "broken,none.nrrd,heart.nrrd,first0.nrrd,,")
+    rows += ["nothing,,heart.nrrd,first0.nrrd,,", "deep,scect0.nrrd,heart.nrrd,first0.nrrd,,40"]
+    (folder / "cases.csv").write_text("\n".join(rows))
+    return folder
+
+
+def ball_ml(radius):
+    return 4 / 3 * np.pi * radius**3 / 1000
+
+
+def test_a_cohort_of_balls(cohort, measure, tmp_path):
+    """Against closed forms: concentric balls of radius a < b have Dice 2 a^3 / (a^3 + b^3)."""
+    done = measure("chambers", "--cases", cohort / "good.csv", "--output", tmp_path / "results")
+    assert (done.status, done.err) == (0, "")
+    rows = table(tmp_path / "results" / "chambers.csv")
+    assert [row["case_id"] for row in rows] == ["case0", "case1", "case2", "case3"]
+    radii = [(20, 19, 20), (24, 24, 24), (28, 28, 29), (32, 31, 31)]
+    for row, (radius, drawn, second) in zip(rows, radii, strict=True):
+        assert float(row["chambers_ml"]) == pytest.approx(ball_ml(radius), rel=0.02)
+        assert float(row["reference_ml"]) == pytest.approx(ball_ml(drawn), rel=0.02)
+        assert float(row["second_ml"]) == pytest.approx(ball_ml(second), rel=0.02)
+        assert float(row["dice"]) == pytest.approx(2 * drawn**3 / (drawn**3 + radius**3), abs=0.01)
+        small, large = sorted((drawn, second))
+        assert float(row["observers_dice"]) == pytest.approx(2 * small**3 / (small**3 + large**3), abs=0.01)
+    summary = {row["measure"]: row for row in table(tmp_path / "results" / "chambers_summary.csv")}
+
+    def column(name):
+        return np.array([float(row[name]) for row in rows])
+
+    for name in ("dice", "volume_error_percent", "observers_dice"):
+        assert float(summary[f"{name}_mean"]["value"]) == pytest.approx(column(name).mean(), rel=1e-4)
+        assert float(summary[f"{name}_mean"]["sd"]) == pytest.approx(column(name).std(ddof=1), rel=1e-3)
+    apart = column("compared_ml") - column("reference_ml")
+    bias = summary["bland_altman_bias_ml"]
+    assert float(bias["value"]) == pytest.approx(apart.mean(), rel=1e-3)
+    assert float(bias["upper"]) == pytest.approx(apart.mean() + 1.96 * apart.std(ddof=1), rel=1e-3)
+    assert float(bias["lower"]) == pytest.approx(apart.mean() - 1.96 * apart.std(ddof=1), rel=1e-3)
+    rho = np.corrcoef(column("compared_ml"), column("reference_ml"))[0, 1]
+    assert float(summary["pearson_rho"]["value"]) == pytest.approx(rho, abs=1e-5)
+    assert float(summary["observers_pearson_rho"]["value"]) == pytest.approx(
+        np.corrcoef(column("second_ml"), column("reference_ml"))[0, 1], abs=1e-5
+    )
+    assert float(summary["observers_icc_absolute"]["value"]) == pytest.approx(
+        icc_2_1(np.c_[column("second_ml"), column("reference_ml")]), abs=1e-4
+    )
+    assert summary["observers_icc_consistency"]["cases"] == "4"
+    slices = table(tmp_path / "results" / "chambers_slices.csv")
+    assert len(slices) == sum(int(row["slices"]) for row in rows)
+    assert "pearson_rho" in done.out and "case0: chambers" in done.out
+    from PIL import Image
+
+    with Image.open(tmp_path / "results" / "bland_altman.png") as picture:
+        assert min(picture.size) > 400
+    assert "<svg" in (tmp_path / "results" / "bland_altman.svg").read_text()
+
+
+def icc_2_1(ratings):
+    """Shrout and Fleiss 1979, by the mean squares of a two-way table."""
+    n, k = ratings.shape
+    mean = ratings.mean()
+    rows = k * ((ratings.mean(axis=1) - mean) ** 2).sum() / (n - 1)
+    columns = n * ((ratings.mean(axis=0) - mean) ** 2).sum() / (k - 1)
+    total = ((ratings - mean) ** 2).sum()
+    error = (total - rows * (n - 1) - columns * (k - 1)) / ((n - 1) * (k - 1))
+    return (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
+
+
+def test_a_broken_case_is_reported_at_the_end_and_the_others_are_done(cohort, measure, tmp_path):
+    done = measure("chambers", "--cases", cohort / "cases.csv", "--output", tmp_path / "results")
+    assert done.status == 2
+    *lines, last = done.err.splitlines()
+    assert last == "measure.py: 3 of 7 cases failed, the others are done"
+    assert [line.split(": ")[1] for line in lines] == ["broken", "nothing", "deep"]
+    assert "does not exist" in lines[0] and "no scect in the table" in lines[1] and "last_slice 40" in lines[2]
+    rows = {row["case_id"]: row for row in table(tmp_path / "results" / "chambers.csv")}
+    assert rows["broken"]["error"] and rows["broken"]["dice"] == ""
+    assert float(rows["case3"]["dice"]) > 0.9
+    summary = {row["measure"]: row for row in table(tmp_path / "results" / "chambers_summary.csv")}
+    assert summary["dice_mean"]["cases"] == "4"
+
+
+def test_a_cohort_of_one_has_no_agreement_and_says_so(cohort, measure, tmp_path):
+    (cohort / "one.csv").write_text(
+        "case_id,cect,heart_mask,chambers,chambers_2\na,scect0.nrrd,heart.nrrd,first0.nrrd,second0.nrrd"
+    )
+    done = measure("chambers", "--cases", cohort / "one.csv", "--column", "cect", "--output", tmp_path / "results")
+    assert (done.status, done.err) == (0, "")
+    summary = {row["measure"]: row for row in table(tmp_path / "results" / "chambers_summary.csv")}
+    assert "3 at least" in summary["pearson_rho"]["note"] and summary["pearson_rho"]["value"] == ""
+    assert summary["dice_mean"]["note"] == "one case has no SD"
+    assert not (tmp_path / "results" / "bland_altman.png").exists()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two CTs of 3 slices of 170 x 165 pixels, with a difference of 10 HU everywhere."""
+    folder = tmp_path_factory.mktemp("pair")
+    hu = np.random.default_rng(0).integers(-100, 200, (3, 170, 165)).astype(np.int16)
+    hu[:, :4] = -1000
+    for name, array in (("reference", hu), ("volume", hu + 10), ("small", hu[:, :100])):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((0.8, 0.8, 3.0))
+        sitk.WriteImage(image, str(folder / f"{name}.nrrd"))
+    return folder
+
+
+def test_similarity_of_a_constant_difference(pair, measure, tmp_path):
+    arguments = ["--volume", pair / "volume.nrrd", "--reference", pair / "reference.nrrd", "--first-slice", 1]
+    done = measure("similarity", *arguments, "--output", tmp_path / "s.csv", "--progress", "json")
+    assert (done.status, done.err) == (0, "")
+    [row] = table(tmp_path / "s.csv")
+    inside = 166 / 170  # the rows that are not air: the window ends above -1000
+    assert float(row["mae_unclipped_hu"]) == pytest.approx(10, abs=1e-4)
+    assert float(row["mae_hu"]) == pytest.approx(10 * inside, abs=1e-3)
+    assert float(row["psnr_db"]) == pytest.approx(10 * np.log10(350**2 / (100 * inside)), abs=1e-3)
+    assert 0.99 < float(row["ms_ssim"]) < 1
+    assert row["lpips"] == "" and "LPIPS is left out: no file" in row["notes"]
+    assert (row["first_slice"], row["last_slice"], row["window"]) == ("1", "2", "350/50")
+    import json
+
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["slices_done"] for one in events if one["event"] == "progress"] == [1, 2]
+    assert events[-1] == {"event": "end", "status": 0, "message": "done"}
+
+
+def test_similarity_without_torch_leaves_two_measures_out(pair, tmp_path):
+    block = "sys.modules['torch'] = None  # import raises ModuleNotFoundError"
+    arguments = ["similarity", "--volume", pair / "volume.nrrd", "--reference", pair / "reference.nrrd"]
+    done = entry.run_after(block, MEASURE, *arguments, "--output", tmp_path / "s.csv", "--progress", "none")
+    assert (done.status, done.err) == (0, "")
+    [row] = table(tmp_path / "s.csv")
+    assert row["ms_ssim"] == row["lpips"] == "" and "PyTorch is not installed" in row["notes"]
+    assert float(row["mae_unclipped_hu"]) == pytest.approx(10, abs=1e-4) and 1 < float(row["nmi_1_to_2"]) < 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--reference", "small.nrrd"], "not on the grid of small.nrrd"),
+        (["--reference", "reference.nrrd", "--last-slice", "3"], "slices 0 to 3 are not in a CT of 3"),
+        (["--reference", "reference.nrrd", "--lpips-weights", "none.pth"], "none.pth does not exist"),
+        (["--reference", "reference.nrrd", "--lpips-weights", "reference.nrrd"], "no file of weights"),
+        (["--reference", "reference.nrrd", "--window", "0", "50"], "--window"),
+    ],
+)
+def test_similarity_refuses(pair, measure, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(pair)
+    done = measure("similarity", "--volume", "volume.nrrd", *arguments, "--output", tmp_path / "s.csv")
+    assert done.status == 2 and says in done.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ is compared with it: Santini 2018 left out all other slices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,6 +34,20 @@ class ChamberAgreement:
     reference_ml: float
     volume_error_percent: float
     elsewhere_ml: float
+
+    def figures(self) -> dict[str, float]:
+        """The columns of a table; the SD of the slices has ddof 1 and is NaN for one slice."""
+        several = len(self.slices) > 1
+        return {
+            "compared_ml": self.volume_ml,
+            "reference_ml": self.reference_ml,
+            "volume_error_percent": self.volume_error_percent,
+            "dice": self.dice,
+            "slices": len(self.slices),
+            "slice_dice_mean": float(self.dice_of_slices.mean()),
+            "slice_dice_sd": float(np.std(self.dice_of_slices, ddof=1)) if several else math.nan,
+            "elsewhere_ml": self.elsewhere_ml,
+        }
 
 
 def threshold_chambers(
@@ -125,6 +140,18 @@ def compare_chambers(chambers: Mask, reference: Mask, spacing_zyx: tuple[float, 
 def volume_ml(mask: Mask, spacing_zyx: tuple[float, float, float]) -> float:
     """mL of a mask; spacing in mm."""
     return float(np.count_nonzero(mask) * np.prod(spacing_zyx)) / 1000
+
+
+def large_pieces_ml(mask: Mask, spacing_zyx: tuple[float, float, float], share: float = 0.25) -> list[float]:
+    """mL of the 6-connected pieces of at least `share` of the largest, from large to small; spacing in mm.
+
+    Several of them in a heart mean that more than the left chambers passed the threshold, or that they fell apart.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    sizes = np.sort(np.bincount(labels.ravel(), minlength=count + 1)[1:])[::-1] * float(np.prod(spacing_zyx)) / 1000
+    return [float(size) for size in sizes if size >= share * sizes[0]]
 
 
 def _smoothed_within(values: NDArray, inside: Mask, spacing: tuple[float, float, float], sigma_mm: float) -> NDArray:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from SyntheticContrastLib.analysis.circles import Circle
 from SyntheticContrastLib.analysis.cnr import LESION, ROLES, LesionCnr
-from SyntheticContrastLib.ct.atomic import atomic_file
-
-Row = dict[str, Any]
+from SyntheticContrastLib.analysis.csv_table import Row
 
 NAMES = {role: role.replace(" ", "_") for role in ROLES}  # in the columns
 ROI_COLUMNS = [f"{name}_{what}" for name in NAMES.values() for what in ("mean_hu", "sd_hu", "voxels")]
@@ -29,17 +23,3 @@ def cnr_row(lesion: str, volume: str, circles: Mapping[str, Circle], found: Lesi
         name = NAMES[role]
         row |= {f"{name}_mean_hu": roi.mean, f"{name}_sd_hu": roi.sd, f"{name}_voxels": roi.voxels}
     return row | {"noise_hu": found.noise, "cnr": found.cnr, "warnings": "; ".join(found.warnings)}
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """CSV with a header; numbers to six digits, empty where there is none. Replaces an existing file when whole."""
-
-    def cell(value: object) -> object:
-        if isinstance(value, float):
-            return "" if math.isnan(value) else f"{value:.6g}"
-        return value
-
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows({column: cell(value) for column, value in row.items()} for row in rows)

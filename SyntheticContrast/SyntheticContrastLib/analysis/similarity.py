@@ -17,6 +17,7 @@ Conventions, to be named with every table:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +39,12 @@ NMI_BINS = 64
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """Of each slice, (Z,); HU for MAE, dB for PSNR. `lpips` is None where it was not asked for."""
+    """Of each slice, (Z,); HU for MAE, dB for PSNR. `ms_ssim` and `lpips` are None where left out."""
 
     mae: NDArray[np.float64]
     mae_unclipped: NDArray[np.float64]
     squared_error: NDArray[np.float64]  # mean over the slice, HU squared, in the window
-    ms_ssim: NDArray[np.float64]
+    ms_ssim: NDArray[np.float64] | None
     nmi: NDArray[np.float64]
     nmi_unit: NDArray[np.float64]  # the form in [0, 1]
     lpips: NDArray[np.float64] | None
@@ -64,8 +65,15 @@ def compare(
     target: NDArray,
     window: tuple[float, float] = READING_WINDOW,
     lpips: Lpips | None = None,
+    *,
+    structure: bool = True,
+    on_slice: Callable[[int], None] = lambda done: None,
 ) -> Similarity:
     """Compare two (Z, Y, X) CTs in HU, slice by slice.
+
+    Args:
+        structure: whether MS-SSIM is made, which needs PyTorch and slices of SMALLEST_SIDE pixels.
+        on_slice: is given how many slices are done.
 
     Raises:
         InputError: when their shapes differ, there is no slice, or a slice is smaller than MS-SSIM takes.
@@ -74,12 +82,12 @@ def compare(
         raise InputError(
             f"images of {image.shape} and {target.shape} voxels cannot be compared: give one grid, (Z, Y, X)"
         )
-    if min(image.shape[1:]) < SMALLEST_SIDE:
+    if structure and min(image.shape[1:]) < SMALLEST_SIDE:
         raise InputError(
             f"slices of {image.shape[1:]} pixels are too small for MS-SSIM: {SMALLEST_SIDE} a side at least"
         )
     rows = []
-    for one, other in zip(image, target, strict=True):
+    for done, (one, other) in enumerate(zip(image, target, strict=True), 1):
         a, b = scaled(one, window), scaled(other, window)
         error = (a.astype(np.float64) - b) * window[0]
         rows.append(
@@ -87,13 +95,16 @@ def compare(
                 np.mean(np.abs(error)),
                 np.mean(np.abs(one.astype(np.float64) - other)),
                 np.mean(error**2),
-                ms_ssim(a, b),
+                ms_ssim(a, b) if structure else math.nan,
                 *normalized_mutual_information(a, b),
                 lpips(a, b) if lpips else math.nan,
             )
         )
-    mae, unclipped, squared, structure, nmi, nmi_unit, distance = np.array(rows, np.float64).T
-    return Similarity(mae, unclipped, squared, structure, nmi, nmi_unit, distance if lpips else None, window)
+        on_slice(done)
+    mae, unclipped, squared, ssim, nmi, nmi_unit, distance = np.array(rows, np.float64).T
+    return Similarity(
+        mae, unclipped, squared, ssim if structure else None, nmi, nmi_unit, distance if lpips else None, window
+    )
 
 
 def scaled(hu: NDArray, window: tuple[float, float]) -> NDArray[np.float32]:
@@ -184,12 +195,17 @@ class Lpips:
             warnings.simplefilter("ignore")  # torchvision's, on how lpips calls it
             self.network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=weights is not None, verbose=False).eval()
         if weights is not None:
-            self._load(torch.load(_existing(weights), map_location="cpu", weights_only=True), weights)
+            path = _existing(weights)
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # of a file that is not PyTorch's anything can come
+                raise InputError(f"{weights.name} is no file of weights of PyTorch: give AlexNet's features") from error
+            self._load(state, weights)
 
     def _load(self, state: dict[str, Tensor], weights: Path) -> None:
         own = self.network.net.state_dict()  # slice1.0.weight for features.0.weight
         names = {name: "features." + name.split(".", 1)[1] for name in own}
-        if missing := [name for name in names.values() if name not in state]:
+        if missing := [name for name in names.values() if not isinstance(state, dict) or name not in state]:
             raise InputError(f"{weights.name} does not hold AlexNet's features: it has no {missing[0]}")
         self.network.net.load_state_dict({name: state[source] for name, source in names.items()})
 

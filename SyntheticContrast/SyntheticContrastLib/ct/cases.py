@@ -11,7 +11,7 @@ from .errors import InputError
 
 COLUMNS = ("case_id", "ncct", "cect", "scect", "heart_mask", "chambers", "first_slice", "last_slice")
 SPLITS = ("training", "validation")
-_PATHS = ("ncct", "cect", "scect", "heart_mask", "chambers")
+_PATHS = ("ncct", "cect", "scect", "heart_mask", "chambers", "chambers_2")
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Case:
     """One row. A volume is None where its cell is empty.
 
     `first_slice` and `last_slice` bound the slices to use, both counted from 0 at the superior end and both included.
+    `chambers_2` are the chambers as drawn by another observer, or by the same one another day.
     `split` is "training" or "validation", where the study fixes it.
     """
 
@@ -31,6 +32,7 @@ class Case:
     first_slice: int | None = None
     last_slice: int | None = None
     split: str | None = None
+    chambers_2: Path | None = None
 
 
 def read_cases(path: str | Path) -> list[Case]:

@@ -16,7 +16,8 @@ from slicer.util import VTKObservationMixin
 
 from SyntheticContrastLib.analysis.circle_proposal import propose_circles
 from SyntheticContrastLib.analysis.cnr import LESION, ROLES, circle_diameter
-from SyntheticContrastLib.analysis.cnr_table import COLUMNS, Row
+from SyntheticContrastLib.analysis.cnr_table import COLUMNS
+from SyntheticContrastLib.analysis.csv_table import Row
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.gui.binding import connectWidgets
 from SyntheticContrastLib.gui.dialogs import waitCursor

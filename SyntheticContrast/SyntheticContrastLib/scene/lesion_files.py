@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 
 from SyntheticContrastLib.analysis.circles import Circle
 from SyntheticContrastLib.analysis.cnr import LESION, SHARE_OF_SHORT_AXIS
-from SyntheticContrastLib.analysis.cnr_table import COLUMNS, Row, write_table
+from SyntheticContrastLib.analysis.cnr_table import COLUMNS
+from SyntheticContrastLib.analysis.csv_table import Row, write_table
 from SyntheticContrastLib.analysis.markups import read_lesions, write_lesions
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.scene.lesion import Lesion, newName

@@ -8,7 +8,8 @@ import slicer
 
 from SyntheticContrastLib.analysis.circles import Circle
 from SyntheticContrastLib.analysis.cnr import LesionCnr, measure_cnr
-from SyntheticContrastLib.analysis.cnr_table import Row, cnr_row
+from SyntheticContrastLib.analysis.cnr_table import cnr_row
+from SyntheticContrastLib.analysis.csv_table import Row
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.volume import CTVolume
 from SyntheticContrastLib.scene.lesion import Lesion

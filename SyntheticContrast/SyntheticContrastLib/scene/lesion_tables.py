@@ -9,7 +9,8 @@ from typing import Any
 import slicer
 import vtk
 
-from SyntheticContrastLib.analysis.cnr_table import COLUMNS, Row
+from SyntheticContrastLib.analysis.cnr_table import COLUMNS
+from SyntheticContrastLib.analysis.csv_table import Row
 from SyntheticContrastLib.scene.compare_layout import ROLES as VIEWS
 
 TEXTS = {"lesion", "volume", "warnings", "error"}

@@ -11,9 +11,13 @@ from vtk.util.numpy_support import vtk_to_numpy
 from SyntheticContrastLib.scene.volumes import gridOf
 
 
-def onGridOf(node: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.float32]:
+def onGridOf(
+    node: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode, nearest: bool = False
+) -> NDArray[np.float32]:
     """(K, J, I) on `reference`'s voxels: `node`'s values at the same places of the world, in between by trilinear
     interpolation, NaN outside `node`. Parent transforms of both count, non-linear ones too.
+
+    nearest: take the nearest voxel instead, as labels need.
     """
     stored = slicer.util.arrayFromVolume(node)
     if node.GetTransformNodeID() == reference.GetTransformNodeID() and gridOf(node).matches(gridOf(reference)):
@@ -33,7 +37,10 @@ def onGridOf(node: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScal
     reslice = vtk.vtkImageReslice()
     reslice.SetInputData(node.GetImageData())
     reslice.SetResliceTransform(transform)
-    reslice.SetInterpolationModeToLinear()
+    if nearest:
+        reslice.SetInterpolationModeToNearestNeighbor()
+    else:
+        reslice.SetInterpolationModeToLinear()
     reslice.SetOutputScalarType(vtk.VTK_FLOAT)
     reslice.SetBackgroundLevel(np.nan)
     dimensions = reference.GetImageData().GetDimensions()

@@ -26,6 +26,26 @@ def addPhantomPair(
     return ncct, cect
 
 
+def addPhantomChambers(
+    scene: slicer.vtkMRMLScene,
+    shape_zyx: tuple[int, int, int] = (40, 128, 128),
+    spacing_zyx: tuple[float, float, float] = (6.0, 2.8, 2.8),
+) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode]:
+    """Add a CECT of the made-up chest, and a segmentation "reference" of its left atrium and ventricle."""
+    from SyntheticContrastLib.ct.phantom import thorax_phantom
+    from SyntheticContrastLib.scene.chambers import STRUCTURES
+    from SyntheticContrastLib.scene.masks import addSegmentation, putSegment
+
+    phantom = thorax_phantom(shape_zyx, spacing_zyx)
+    volume = phantom.volume(phantom.cect)
+    cect = addCT(scene, volume, phantom.cect, "Phantom CECT")
+    reference = addSegmentation(cect, "reference")
+    for name in ("left atrium", "left ventricle"):
+        mask = phantom.mask(name.replace(" ", "_"))
+        putSegment(reference, STRUCTURES[name], cect, np.ascontiguousarray(volume.to_stored(mask)))
+    return cect, reference
+
+
 def addCT(scene: slicer.vtkMRMLScene, volume: CTVolume, hu_zyx: NDArray, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     """Add a volume node of (Z, Y, X) HU on the stored grid of `volume`."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
