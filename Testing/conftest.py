@@ -40,6 +40,18 @@ def tiny_bundle(tmp_path_factory):
     return write_bundle(tmp_path_factory.mktemp("models") / "tiny", Generator(gf=2), tiny_card())
 
 
+@pytest.fixture(autouse=True)
+def pytorch_computes(request, monkeypatch):
+    """OpenVINO, where it is installed, would compile anew in every test: only those that ask for it have it."""
+    if "with_openvino" not in request.fixturenames:
+        monkeypatch.setattr("SyntheticContrastLib.synthesis.openvino_network.works", lambda: False)
+
+
+@pytest.fixture
+def with_openvino():
+    """OpenVINO computes, as it does for a user who has it."""
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The public CTs beside the project; a missing folder fails the test, it does not skip it."""

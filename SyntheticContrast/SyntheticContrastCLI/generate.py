@@ -157,6 +157,7 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
         device_reason=compute.device_reason,
         precision=compute.precision,
         precision_reason=compute.precision_reason,
+        engine=compute.engine,
         step=args.step,
     )
     statuses = []

@@ -1,6 +1,10 @@
-"""Seconds per window (plain and folded, fp32 and bf16, interleaved in one process) and peak memory against N.
+"""Inference against the peer: the same weights, unfolded, in float32, through MONAI's sliding_window_inference.
 
-python Testing/benchmarks/inference.py [--gf 16] [--size 512] [--repeats 3] [--no-bf16] [--output results.json]
+python Testing/benchmarks/inference.py --quick          # a quarter of the width, 256 x 256: some minutes
+python Testing/benchmarks/inference.py --full           # the paper's width, 512 x 512: writes results/inference.json
+
+Variants take turns in one process, so that what else the machine does meets all of them; figures are medians, with the
+least and the most. Peak memory is that of a process of its own. `readme.py` makes the README's tables of the results.
 """
 
 import argparse
@@ -11,8 +15,8 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,93 +25,191 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "SyntheticContrast"), str(REPOSITORY / "Testing")]
 
-from SyntheticContrastLib.models.choi2021 import Generator
+from SyntheticContrastLib.ct.phantom import thorax_phantom
+from SyntheticContrastLib.ct.window import to_windows
+from SyntheticContrastLib.models.bundle import find_bundle
+from SyntheticContrastLib.models.choi2021 import IN_PLANE_MULTIPLE, Generator
 from SyntheticContrastLib.models.folding import fold
+from SyntheticContrastLib.synthesis.device import Compute
+from SyntheticContrastLib.synthesis.openvino_network import OpenVinoNetwork
+from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise
 
-GENERATE = REPOSITORY / "SyntheticContrast" / "SyntheticContrastCLI" / "generate.py"
-SLICES = (64, 256)
+RESULTS = Path(__file__).resolve().parent / "results" / "inference.json"
+WINDOWS = ((2000.0, 0.0), (1000.0, 200.0), (500.0, 50.0))
+DEPTH = 16
+MEMORY_SLICES = (64, 300)
+VOLUME_WINDOWS = 2  # windows of the volume that ours and the peer convert at step 1
+PLAIN = "PyTorch, plain, fp32"
 
 
-def seconds_per_window(gf, size, repeats, bf16):
-    plain = Generator(gf=gf, norm="instance").eval()
-    networks = {"plain": plain, "folded": fold(copy.deepcopy(plain))}
-    variants = [(name, dtype) for dtype in ("fp32", "bf16") if dtype == "fp32" or bf16 for name in networks]
-    image = torch.rand(1, 3, 16, size, size) * 2 - 1
-    taken = {variant: [] for variant in variants}
-    with torch.inference_mode():
-        for _ in range(repeats):
-            for name, dtype in variants:
-                started = time.perf_counter()
-                with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-                    networks[name](image)
-                taken[name, dtype].append(time.perf_counter() - started)
-    reference = statistics.median(taken["plain", "fp32"])
+def variants(network):
+    """Ways to compute one window, by name: callables of a (1, 3, 16, Y, X) tensor."""
+    folded = fold(copy.deepcopy(network))
+
+    def bf16(x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return folded(x)
+
     return {
-        f"{name} {dtype}": {
-            "median_s": round(statistics.median(values), 3),
-            "min_s": round(min(values), 3),
-            "max_s": round(max(values), 3),
-            "times_faster_than_plain_fp32": round(reference / statistics.median(values), 2),
-        }
-        for (name, dtype), values in taken.items()
+        PLAIN: network,
+        "PyTorch, folded, fp32": folded,
+        "PyTorch, folded, bf16": bf16,
+        "OpenVINO, folded, fp32": OpenVinoNetwork(folded, "fp32"),
+        "OpenVINO, folded, bf16": OpenVinoNetwork(folded, "bf16"),
     }
 
 
-def peak_memory(gf, size, folder):
-    """Peak RSS in MiB of generate.py for each N, at step 16: the windows' number does not matter for it."""
-    import SimpleITK as sitk
+def take_turns(tasks, repeats):
+    """Seconds of each task, a warming-up round not counted: name to a list."""
+    taken = {name: [] for name in tasks}
+    for turn in range(repeats + 1):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            if turn:
+                taken[name].append(time.perf_counter() - started)
+    return taken
 
-    from SyntheticContrastLib.models.bundle import write_bundle
-    from unit.tiny import tiny_card
 
-    arguments = {"gf": gf, "depth": 16, "norm": "instance"}
-    write_bundle(folder / "model", Generator(gf=gf, norm="instance"), tiny_card(architecture_arguments=arguments))
+def summary(taken, reference):
+    """Medians with their spread, and how many times faster than the median of `reference`."""
+    base = statistics.median(taken[reference])
+    return {
+        name: {
+            "median_s": round(statistics.median(seconds), 3),
+            "min_s": round(min(seconds), 3),
+            "max_s": round(max(seconds), 3),
+            "times_faster": round(base / statistics.median(seconds), 2),
+        }
+        for name, seconds in taken.items()
+    }
+
+
+def windows(network, size, repeats):
+    """Seconds a window. Whatever is random in the input does not matter for the time."""
+    x = torch.rand(1, 3, DEPTH, size, size) * 2 - 1
+    with torch.inference_mode():
+        return summary(take_turns({n: lambda f=f: f(x) for n, f in variants(network).items()}, repeats), PLAIN)
+
+
+def accuracy():
+    """Mean and largest |HU| by which a way to compute differs from the plain fp32 network: the model that ships, on a
+    slab of the phantom."""
+    network = find_bundle().load_network()
+    hu = thorax_phantom((DEPTH, 512, 512), (4.0, 0.7, 0.7)).ncct
+    x = torch.from_numpy(to_windows(hu, WINDOWS))[None]
+    with torch.inference_mode():
+        found = {name: 1000.0 * compute(x)[:, 0].float() for name, compute in variants(network).items()}
+    return {
+        name: {
+            "mean_hu": round(float((hu - found[PLAIN]).abs().mean()), 3),
+            "max_hu": round(float((hu - found[PLAIN]).abs().max()), 1),
+        }
+        for name, hu in found.items()
+    }
+
+
+def volume(network, size, repeats):
+    """A whole volume at step 1, `VOLUME_WINDOWS` windows: MONAI with the plain network, and ours in each way."""
+    from monai.inferers import sliding_window_inference
+
+    hu = np.random.default_rng(0).integers(-1000, 400, (DEPTH + VOLUME_WINDOWS - 1, size, size)).astype(np.int16)
+    patch = Patch(DEPTH, WINDOWS, WINDOWS[0], IN_PLANE_MULTIPLE, network.minimum_in_plane)
+    folded = fold(copy.deepcopy(network))
+
+    def peer():
+        x = torch.from_numpy(to_windows(hu, WINDOWS))[None]
+        with torch.inference_mode():
+            found = sliding_window_inference(x, (DEPTH, size, size), 1, network, overlap=(15 / 16, 0, 0))
+        return np.rint(1000 * found[0, 0].numpy()).astype(np.int16)
+
+    def ours(compute, network):
+        return lambda: synthesise(hu, network, patch, compute)
+
+    tasks = {"MONAI sliding_window_inference, plain, fp32": peer}
+    for precision in ("fp32", "bf16"):
+        compute = Compute("cpu", precision, "", "")
+        tasks[f"ours, PyTorch, {precision}"] = ours(compute, folded)
+        tasks[f"ours, OpenVINO, {precision}"] = ours(compute, OpenVinoNetwork(folded, precision))
+    return summary(take_turns(tasks, repeats), next(iter(tasks)))
+
+
+def peak_memory(size):
+    """Peak RSS in MiB of a process that converts N slices, with a quarter of the paper's width and windows that do not
+    overlap: what grows with N is the same."""
+    script = Path(__file__).with_name("peak_memory.py")
     found = {}
-    for slices in SLICES:
-        hu = np.random.default_rng(0).integers(-1000, 400, (slices, size, size)).astype(np.int16)
-        sitk.WriteImage(sitk.GetImageFromArray(hu), str(folder / f"{slices}.nrrd"))
-        code = (
-            "import atexit, re, runpy, sys\n"
-            # Not ru_maxrss: a child starts with the peak of the process that it was forked from.
-            "atexit.register(lambda: print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]))\n"
-            "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        )
-        command = [sys.executable, "-c", code, GENERATE, "--input", folder / f"{slices}.nrrd", "--step", "16"]
-        command += ["--output", folder / f"{slices}_out.nrrd", "--model", folder / "model", "--progress", "none"]
-        command += ["--device", "cpu", "--precision", "fp32"]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-        volume = hu.nbytes / 2**20
-        found[f"N={slices}"] = {"peak_rss_mib": int(done.stdout) // 1024, "input_mib": volume, "output_mib": volume}
+    for who in ("peer", "ours fp32", "ours OpenVINO fp32"):
+        for slices in MEMORY_SLICES:
+            command = [sys.executable, script, who, 16, size, slices]
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+            found.setdefault(who, {})[f"N={slices}"] = int(done.stdout.split()[-1])
     return found
 
 
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
+def growth():
+    """Seconds of generate.py's conversion, the model that ships, against slices, in-plane size and step."""
+    from SyntheticContrastLib.ct.volume import CTVolume, Grid
+    from SyntheticContrastLib.synthesis.convert import Converter
+    from SyntheticContrastLib.synthesis.device import choose
+
+    rows = []
+    for slices, size, step in (
+        (100, 512, 16),
+        (100, 512, 8),
+        (100, 512, 4),
+        (50, 512, 8),
+        (200, 512, 8),
+        (400, 512, 8),
+        (100, 256, 8),
+        (100, 768, 8),
+    ):
+        hu = np.random.default_rng(0).integers(-1000, 400, (slices, size, size)).astype(np.int16)
+        converter = Converter(find_bundle(), choose("cpu"), step)
+        started = time.perf_counter()
+        converter.convert(CTVolume(hu, Grid.axial(hu.shape, (3.0, 0.7, 0.7))))
+        rows.append({"slices": slices, "size": size, "step": step, "seconds": round(time.perf_counter() - started, 2)})
+    return {"compute": str(choose("cpu")), "rows": rows}
+
+
+def machine():
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return {
+        "processor": (names or [platform.processor()])[0],
+        "bf16": [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags],
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in ("torch", "openvino", "monai")},
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gf", type=int, default=16)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-bf16", action="store_true", help="skip bf16, very slow where the processor lacks it")
-    parser.add_argument("--output", type=Path)
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--quick", action="store_true")
+    size.add_argument("--full", action="store_true")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--output", type=Path, help=f"default with --full: {RESULTS.relative_to(REPOSITORY)}")
     args = parser.parse_args()
+    gf, pixels = (64, 512) if args.full else (16, 256)
+    torch.manual_seed(0)
+    network = Generator(gf=gf, norm="instance").eval()
     result = {
-        "gf": args.gf,
-        "window": [16, args.size, args.size],
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "torch": torch.__version__},
-        "seconds_per_window": seconds_per_window(args.gf, args.size, args.repeats, not args.no_bf16),
+        "machine": machine(),
+        "network": {"gf": gf, "window": [DEPTH, pixels, pixels], "repeats": args.repeats},
+        "window": windows(network, pixels, args.repeats),
+        "volume": volume(network, pixels, args.repeats),
+        "accuracy_of_the_shipped_model": accuracy(),
+        "peak_rss_mib": peak_memory(pixels),
+        "growth": growth(),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        result["peak_memory"] = peak_memory(args.gf, args.size, Path(folder))
-    text = json.dumps(result, indent=2)
+    text = json.dumps(result, indent=2) + "\n"
     print(text)
-    if args.output:
-        args.output.write_text(text + "\n")
+    output = args.output or (RESULTS if args.full else None)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
 
 
 if __name__ == "__main__":

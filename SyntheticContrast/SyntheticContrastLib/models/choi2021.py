@@ -36,7 +36,7 @@ class KerasInstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         std, mean = torch.std_mean(x.to(self.weight.dtype), dim=(1, 2, 3, 4), keepdim=True, correction=0)
-        gain = self.weight / (std + self.eps)
+        gain = (std + self.eps).reciprocal() * self.weight  # weight / (...) is converted wrongly by OpenVINO 2026.4
         return x * gain.to(x.dtype) + (self.bias - mean * gain).to(x.dtype)
 
 

@@ -19,6 +19,7 @@ from SyntheticContrastLib.ct.write import write_image
 from SyntheticContrastLib.models.bundle import Bundle
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.heart_slices import HeartCrop, synthesise_heart
+from SyntheticContrastLib.synthesis.openvino_network import OpenVinoNetwork
 from SyntheticContrastLib.synthesis.sliding_window import Patch, Synthesis, synthesise
 from SyntheticContrastLib.synthesis.tasks import Task
 
@@ -55,6 +56,8 @@ class Converter:
                 residual=network.output == "residual",
             )
             self._network: nn.Module = folding.fold(network)
+            if self.compute.engine == "OpenVINO":
+                self._network = OpenVinoNetwork(self._network, self.compute.precision)
         else:
             assert isinstance(network, santini2018.Network) and card.crop and card.pixel_mm  # the bundle saw to it
             self._shape = HeartCrop(card.crop, card.pixel_mm, card.output_window)

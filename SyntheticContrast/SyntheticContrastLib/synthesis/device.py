@@ -10,25 +10,30 @@ from pathlib import Path
 import torch
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.synthesis import openvino_network
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A device ("cpu", "cuda:0", "mps"), a precision ("fp32", "bf16", "fp16"), and the reason for each in words."""
+    """A device ("cpu", "cuda:0", "mps"), a precision ("fp32", "bf16", "fp16"), and the reason for each in words.
+
+    `engine` is what computes the network of the whole chest: "PyTorch", or on a CPU that has it "OpenVINO".
+    """
 
     device: str
     precision: str
     device_reason: str
     precision_reason: str
+    engine: str = "PyTorch"
 
     @property
     def dtype(self) -> torch.dtype:
         return PRECISIONS[self.precision]
 
     def __str__(self) -> str:
-        return f"{self.device} ({self.device_reason}), {self.precision} ({self.precision_reason})"
+        return f"{self.device} ({self.device_reason}), {self.precision} ({self.precision_reason}), {self.engine}"
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Compute:
@@ -39,7 +44,8 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
     """
     device, device_reason = _choose_device(device)
     precision, precision_reason = _choose_precision(device, precision)
-    return Compute(device, precision, device_reason, precision_reason)
+    engine = "OpenVINO" if device == "cpu" and openvino_network.works() else "PyTorch"
+    return Compute(device, precision, device_reason, precision_reason, engine)
 
 
 def _choose_device(wanted: str) -> tuple[str, str]:

@@ -1,0 +1,52 @@
+"""A network computed by OpenVINO, which on Intel and AMD processors is several times faster than PyTorch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+EXAMPLE_SIZE = 256  # pixels: tracing takes a forward pass, so on a small slice
+
+
+def works() -> bool:
+    """Whether the optional package openvino is there and can be imported."""
+    try:
+        import openvino  # noqa: F401
+    except Exception:  # a broken installation raises more than ImportError
+        return False
+    return True
+
+
+class OpenVinoNetwork(nn.Module):
+    """The same function as `network`, compiled for the shape of its input when it first sees it.
+
+    Args:
+        network: takes and gives (N, C, Z, Y, X), in evaluation mode, without gradients, on the CPU.
+        precision: "fp32" or "bf16", in which OpenVINO computes; input and output are float32.
+    """
+
+    def __init__(self, network: nn.Module, precision: str) -> None:
+        super().__init__()
+        self.network = network
+        self.hints = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
+        self.compiled: Any = None
+        self.shape: tuple[int, ...] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shape != tuple(x.shape):
+            self.compiled, self.shape = self._compile(tuple(x.shape)), tuple(x.shape)
+        return torch.from_numpy(self.compiled(x.numpy())[0])
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        import openvino
+
+        example = torch.zeros(*shape[:3], EXAMPLE_SIZE, EXAMPLE_SIZE)
+        plain = torch.autocast("cpu", enabled=False)  # casts would be traced, too
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad(), plain:
+            warnings.simplefilter("ignore")  # of the tracer, on values that are constant here
+            traced = torch.jit.trace(self.network, example, check_trace=False)
+            model = openvino.convert_model(traced, example_input=example, input=[shape])
+            return openvino.Core().compile_model(model, "CPU", self.hints | {"PERFORMANCE_HINT": "LATENCY"})
