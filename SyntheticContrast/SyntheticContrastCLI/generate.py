@@ -20,17 +20,11 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from SyntheticContrastLib.ct.atomic import clear_partial
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis import tasks as planning
-from SyntheticContrastLib.synthesis.process import (
-    BAD_INPUT,
-    DONE,
-    INTERNAL_ERROR,
-    OUT_OF_MEMORY,
-    ArgumentParser,
-    explain,
-    run_entry,
-)
+from SyntheticContrastLib.synthesis.cohort import run_cases, wait_for_others
+from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, explain, run_entry
 from SyntheticContrastLib.synthesis.progress import Reporter
 
 if TYPE_CHECKING:
@@ -160,32 +154,42 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
         engine=compute.engine,
         step=args.step,
     )
-    statuses = []
-    for number, task in enumerate(tasks, 1):
-        report.event("case", f"{task.case} ({number} of {len(tasks)})", case=task.case, number=number, cases=len(tasks))
-        try:
-            convert_one(task, converter, args, report)
-            statuses.append(DONE)
-        except Exception as error:
-            status, line = explain(error)
-            report.event("failed", case=task.case, status=status, message=line)
-            if not args.cases and len(tasks) == 1:
-                raise
-            print(f"generate.py: {task.case}: {line}", file=sys.stderr, flush=True)
-            statuses.append(status)
-    failed = len(statuses) - statuses.count(DONE)
-    if failed:
-        print(f"generate.py: {failed} of {len(tasks)} cases failed, the others are done", file=sys.stderr)
-    return next((status for status in (INTERNAL_ERROR, OUT_OF_MEMORY, BAD_INPUT) if status in statuses), DONE)
+    if args.cases:
+        clear_partial(path for task in tasks for path in (*task.outputs, task.record) if path)
+    elif len(tasks) == 1:
+        convert_first(tasks[0], converter, args, report)
+        return DONE
+    status = run_cases(
+        "generate.py",
+        [task.case for task in tasks],
+        lambda index: convert_one(tasks[index], converter, args, report),
+        report,
+    )
+    wait_for_others()
+    return status
 
 
-def convert_one(task: planning.Task, converter, args: argparse.Namespace, report: Reporter) -> None:
+def convert_first(task: planning.Task, converter, args: argparse.Namespace, report: Reporter) -> None:
+    """The only one: what it raises ends the process."""
+    report.event("case", f"{task.case} (1 of 1)", case=task.case, number=1, cases=1, seconds_left=None)
+    try:
+        convert_one(task, converter, args, report)
+    except Exception as error:
+        status, line = explain(error)
+        report.event("failed", case=task.case, status=status, message=line)
+        raise
+
+
+def convert_one(task: planning.Task, converter, args: argparse.Namespace, report: Reporter) -> bool:
+    """False if an earlier run finished it."""
     from SyntheticContrastLib.analysis.change import format_table, tissue_changes
     from SyntheticContrastLib.analysis.preview import write_preview
     from SyntheticContrastLib.ct.dicom_write import check_series_folder
     from SyntheticContrastLib.ct.mask import read_mask
     from SyntheticContrastLib.ct.read import read_ct
-    from SyntheticContrastLib.synthesis.convert import find_heart, is_finished, write_result
+    from SyntheticContrastLib.ct.record import DONE as FINISHED
+    from SyntheticContrastLib.ct.record import WRITING
+    from SyntheticContrastLib.synthesis.convert import find_heart, state_of, write_result
 
     started = time.monotonic()
     planning.refuse_unusable(task)
@@ -202,11 +206,15 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         spacing_zyx=spacing,
     )
     given_heart = read_mask(task.heart_mask, volume.grid) if converter.heart_only and task.heart_mask else None
-    if args.cases and not args.overwrite:
-        if is_finished(task, volume, converter, given_heart):
+    overwrite = args.overwrite
+    if args.cases and not overwrite:
+        state = state_of(task, volume, converter, given_heart)
+        if state == FINISHED:
             report.event("skipped", f"  finished already: {task.output}", case=task.case, output=str(task.output))
-            return
-        planning.refuse_existing(task)
+            return False
+        overwrite = state == WRITING
+        if not overwrite:
+            planning.refuse_existing(task)
     heart = None
     if converter.heart_only:
         heart = find_heart(volume) if given_heart is None else given_heart
@@ -225,12 +233,12 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         result,
         converter,
         lambda path: write_preview(path, volume.hu, result.hu, volume.spacing_zyx, converter.bundle.card.name),
-        args.overwrite,
+        overwrite,
         given_heart,
     )
     changes = tissue_changes(volume.hu, result.hu, volume.spacing_zyx)
     seconds = time.monotonic() - started
-    written = [str(path) for path in (task.output, task.uncertainty, task.preview) if path]
+    written = [str(path) for path in task.outputs]
     report.event(
         "written",
         "\n".join([format_table(changes), *(f"  wrote {path}" for path in written), f"  in {seconds:.0f} s"]),
@@ -241,6 +249,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         seconds=round(seconds, 1),
         changes=[vars(change) for change in changes],
     )
+    return True
 
 
 def tell_heart(

@@ -14,10 +14,9 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.heart_region import heart_region
 from SyntheticContrastLib.ct.mask import read_mask
 from SyntheticContrastLib.ct.read import read_ct
+from SyntheticContrastLib.ct.resample import OUTSIDE_HU, resample_to, reslice
 from SyntheticContrastLib.ct.volume import CTVolume
 from SyntheticContrastTrainingLib.vnc import simulate_vnc
-
-OUTSIDE_HU = -1024
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _as_given(case: Case, ncct: CTVolume, cect: CTVolume, options: PairingOption
 def _registered(case: Case, ncct: CTVolume, cect: CTVolume, options: PairingOptions, picture: Path | None) -> Pair:
     import SimpleITK as sitk
 
-    from SyntheticContrastTrainingLib.registration import register, resample_to, reslice
+    from SyntheticContrastTrainingLib.registration import register
     from SyntheticContrastTrainingLib.registration_picture import write_picture
 
     target = _resliced(ncct, options)
@@ -141,8 +140,6 @@ def _cropped(pair: Pair, case: Case, read_spacing_z: float) -> Pair:
 def _resliced(volume: CTVolume, options: PairingOptions) -> CTVolume:
     if options.spacing_z is None:
         return volume
-    from SyntheticContrastTrainingLib.registration import reslice
-
     return reslice(volume, options.spacing_z)
 
 

@@ -13,7 +13,6 @@ A case folder gets its name when it is whole, so a preparation may be interrupte
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder
 from SyntheticContrastLib.ct.cases import Case
+from SyntheticContrastLib.ct.content import hash_source
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastTrainingLib.pairing import PairingOptions, make_pair
 from SyntheticContrastTrainingLib.vnc import VNC_VERSION
@@ -149,23 +149,6 @@ def finished_case(folder: Path) -> PreparedCase | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return case if whole else None
-
-
-def hash_source(path: Path) -> str:
-    """sha256 of a file, or of the files of a folder in the order of their names.
-
-    Raises:
-        InputError: if there is no such file or folder.
-    """
-    if not path.exists():
-        raise InputError(f"{path.name} does not exist: check the paths in cases.csv")
-    digest = hashlib.sha256()
-    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def write_json(path: Path, fields: Any) -> None:

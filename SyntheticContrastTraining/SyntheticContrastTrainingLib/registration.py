@@ -19,7 +19,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.volume import CTVolume, Grid
+from SyntheticContrastLib.ct.resample import NOWHERE, OUTSIDE_HU, to_array, to_image, to_int16
+from SyntheticContrastLib.ct.volume import CTVolume
 
 # Classes of 16 HU from fat to bone. Lung and air are one class: breathing deforms lungs most, and their partial volume
 # with soft tissue pulls slices of 5 mm off by half a millimetre. Above 500 HU there are only cortical bone, metal and
@@ -47,9 +48,6 @@ BONE_HU = 200.0
 CONTROL_MM = 60.0  # between control points of the B-spline
 DEFORM_ITERATIONS = 15
 MIN_JACOBIAN = 0.1
-
-OUTSIDE_HU = -1024
-_NOWHERE = -1e6  # marks what lies outside the moving scan while it is resampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,83 +131,6 @@ def register(fixed: CTVolume, moving: CTVolume, *, deformable: bool = False) -> 
             return result
     except RuntimeError:  # ITK's word for no or too few common points, or an optimiser that diverged
         return _measure(ncct, cect, identity, identity, "the search found no common ground of the two scans")
-
-
-def resample_to(
-    moving: CTVolume, grid: Grid, transform: sitk.Transform, default: int = OUTSIDE_HU
-) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
-    """Reslice a scan onto another grid, by linear interpolation in HU.
-
-    A scan with much thinner slices than the grid should first be averaged to them, see `reslice`.
-
-    transform: point of the grid -> point of `moving`, LPS mm.
-    default: HU of what lies outside the field of view of `moving`; what its scanner did not measure is -1024 HU.
-
-    Returns (Z, Y, X) HU on the grid's canonical axes, and (Z, Y, X) True where `moving` covers the voxel.
-    """
-    resampler = sitk.ResampleImageFilter()
-    z, y, x = grid.shape_zyx
-    resampler.SetSize((x, y, z))
-    spacing, origin, direction = _parts(grid.canonical_affine)
-    resampler.SetOutputSpacing(spacing)
-    resampler.SetOutputOrigin(origin)
-    resampler.SetOutputDirection(direction)
-    resampler.SetTransform(transform)
-    resampler.SetInterpolator(sitk.sitkLinear)
-    resampler.SetDefaultPixelValue(_NOWHERE)
-    resampler.SetOutputPixelType(sitk.sitkFloat32)  # ITK truncates into integers: round here instead
-    image = _to_image(np.maximum(_int16(moving.hu), OUTSIDE_HU), moving.grid.canonical_affine)
-    hu = _array(resampler.Execute(image))
-    covered = hu > 0.5 * _NOWHERE
-    hu[~covered] = default
-    return np.rint(hu, out=hu).astype(np.int16), covered
-
-
-def reslice(volume: CTVolume, spacing_z_mm: float) -> CTVolume:
-    """Slices of another thickness on the same in-plane grid (3 mm in Santini 2018, section 2.2).
-
-    To thicker slices: the mean over each new slice, voxels counted by how much of them it covers. To thinner slices:
-    linear interpolation. The first slice starts where the scan starts, at its top; a rest thinner than a slice at the
-    bottom is left out. The stored grid of the result is the canonical one, Z from superior to inferior.
-
-    Raises:
-        InputError: if the spacing is no length, or leaves fewer than 2 slices.
-    """
-    old = volume.spacing_zyx[0]
-    if not (np.isfinite(spacing_z_mm) and spacing_z_mm > 0):
-        raise InputError(f"a slice spacing of {spacing_z_mm:g} mm is not possible: give a length above 0")
-    count = int(len(volume.hu) * old / spacing_z_mm + 1e-3)
-    if count < 2:
-        raise InputError(
-            f"slices of {spacing_z_mm:g} mm leave {count} of a scan of {len(volume.hu) * old:.0f} mm: give thinner ones"
-        )
-    weights = _slice_weights(len(volume.hu), count, spacing_z_mm / old)
-    hu = np.empty((count, *volume.hu.shape[1:]), np.int16)
-    for row, plane in zip(weights, hu, strict=True):
-        used = np.flatnonzero(row)
-        mean = np.tensordot(row[used].astype(np.float32), volume.hu[used].astype(np.float32), axes=1)
-        plane[:] = np.rint(mean)
-
-    affine = volume.grid.canonical_affine.copy()
-    step = affine[:3, 2] / old
-    affine[:3, 3] += step * (spacing_z_mm - old) / 2
-    affine[:3, 2] = step * spacing_z_mm
-    z, y, x = hu.shape
-    return CTVolume(hu, Grid((x, y, z), affine))
-
-
-def _slice_weights(old: int, new: int, ratio: float) -> NDArray[np.float64]:
-    """(new, old): the part of each old slice in each new one; `ratio` is new over old spacing. Rows add up to 1."""
-    if ratio >= 1:
-        top = np.arange(new)[:, None] * ratio
-        first = np.arange(old)
-        part = np.minimum(top + ratio, first + 1) - np.maximum(top, first)
-        weights = np.maximum(part, 0.0)
-    else:
-        middle = np.clip((np.arange(new) + 0.5) * ratio - 0.5, 0, old - 1)
-        weights = np.maximum(1 - np.abs(middle[:, None] - np.arange(old)), 0.0)
-    weights[weights < 1e-6] = 0.0
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _search(ncct: _Scan, cect: _Scan, identity: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
@@ -315,8 +236,8 @@ def _measure(
     """MI before and after on one set of voxels, what else tells a failure, and the verdict."""
     fixed, moving = _at(ncct, MEASURE_MM), _at(cect, MEASURE_MM)
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    body = _array(fixed.body) > 0
-    hu = _array(fixed.image)[body]
+    body = to_array(fixed.body) > 0
+    hu = to_array(fixed.image)[body]
     before, after = (_moved(fixed, moving, way)[body] for way in (identity, transform))
     inside = after > WINDOW_HU[0] - 1
     both = inside & (before > WINDOW_HU[0] - 1)
@@ -381,17 +302,17 @@ def _entropy(counts: NDArray[np.float64]) -> float:
 
 def _nmi(fixed: _Scan, moving: _Scan, transform: sitk.Transform) -> float:
     """NMI of two scans over the fixed body, 0 where they hardly meet."""
-    body = _array(fixed.body) > 0
+    body = to_array(fixed.body) > 0
     moved = _moved(fixed, moving, transform)[body]
     inside = moved > WINDOW_HU[0] - 1
     if inside.mean() < MIN_OVERLAP:
         return 0.0
-    return _information(_array(fixed.image)[body][inside], moved[inside])[1]
+    return _information(to_array(fixed.image)[body][inside], moved[inside])[1]
 
 
 def _moved(fixed: _Scan, moving: _Scan, transform: sitk.Transform) -> NDArray[np.float32]:
-    """The moving scan on the fixed level's grid, _NOWHERE outside its field of view."""
-    return _array(sitk.Resample(moving.image, fixed.image, transform, sitk.sitkLinear, _NOWHERE))
+    """The moving scan on the fixed level's grid, NOWHERE outside its field of view."""
+    return to_array(sitk.Resample(moving.image, fixed.image, transform, sitk.sitkLinear, NOWHERE))
 
 
 def _folding(fixed: _Scan, rigid: sitk.Transform, transform: sitk.Transform) -> tuple[float, float]:
@@ -401,11 +322,11 @@ def _folding(fixed: _Scan, rigid: sitk.Transform, transform: sitk.Transform) -> 
     image = fixed.image
     grid = (image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
     spline = transform.GetNthTransform(1)
-    field = _array(sitk.TransformToDisplacementField(spline, sitk.sitkVectorFloat64, *grid))
+    field = to_array(sitk.TransformToDisplacementField(spline, sitk.sitkVectorFloat64, *grid))
     by_index = np.stack(np.gradient(field, axis=(2, 1, 0)), axis=-1)  # (Z, Y, X, component, x y z of the index)
     step = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     jacobian = np.linalg.det(np.eye(3) + by_index @ np.linalg.inv(step))
-    body = _array(fixed.body) > 0
+    body = to_array(fixed.body) > 0
     return float(jacobian[body].min()), float(np.linalg.norm(field[body], axis=1).max())
 
 
@@ -418,10 +339,10 @@ def _prepare(volume: CTVolume, name: str, slice_mm: float) -> _Scan:
     Raises:
         InputError: if there is no body.
     """
-    whole = _to_image(np.maximum(_int16(volume.hu), OUTSIDE_HU), volume.grid.canonical_affine)
+    whole = to_image(np.maximum(to_int16(volume.hu), OUTSIDE_HU), volume.grid.canonical_affine)
     image = sitk.Cast(_shrink(whole, LEVELS_MM[-1]), sitk.sitkFloat32)
     small = _shrink(image, 4.0)
-    body, behind = find_body(_array(small), small.GetSpacing()[::-1])
+    body, behind = find_body(to_array(small), small.GetSpacing()[::-1])
     if not body.any():
         raise InputError(f"no body is found in the {name}: give a chest CT in HU")
     masks = []
@@ -484,33 +405,9 @@ def _shrink(image: sitk.Image, mm: float) -> sitk.Image:
 
 def _points(mask: sitk.Image) -> NDArray[np.float64]:
     """(N, 3) LPS mm of the voxels of a mask."""
-    index = np.argwhere(_array(mask))[:, ::-1]
+    index = np.argwhere(to_array(mask))[:, ::-1]
     step = np.reshape(mask.GetDirection(), (3, 3)) * mask.GetSpacing()
     return index @ step.T + mask.GetOrigin()
-
-
-def _to_image(array_zyx: NDArray, affine: NDArray[np.float64]) -> sitk.Image:
-    """(Z, Y, X) and the affine from its voxels (x, y, z, 1) to LPS mm, as an image."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array_zyx))
-    spacing, origin, direction = _parts(affine)
-    image.SetSpacing(spacing)
-    image.SetOrigin(origin)
-    image.SetDirection(direction)
-    return image
-
-
-def _parts(affine: NDArray[np.float64]) -> tuple[list[float], list[float], list[float]]:
-    """Spacing, origin and direction as ITK takes them."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return spacing.tolist(), affine[:3, 3].tolist(), (affine[:3, :3] / spacing).ravel().tolist()
-
-
-def _array(image: sitk.Image) -> NDArray[Any]:
-    return np.asarray(sitk.GetArrayFromImage(image))
-
-
-def _int16(hu: NDArray) -> NDArray[np.int16]:
-    return hu if hu.dtype == np.int16 else np.rint(np.clip(hu, -32768, 32767)).astype(np.int16)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

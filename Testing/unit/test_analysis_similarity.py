@@ -41,6 +41,28 @@ def test_a_known_difference():
     assert case.get("lpips") is None
 
 
+def test_slices_too_small_for_ms_ssim_have_the_other_measures():
+    image, target = np.full((1, 160, 170), 50.0), np.full((1, 160, 170), 60.0)
+    case = compare(image, target, structure=False).of_case()
+    assert "ms_ssim" not in case and case["mae"] == pytest.approx(10)
+    assert "ms_ssim" in compare(np.full((1, 161, 170), 50.0), np.full((1, 161, 170), 60.0)).of_case()
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch, tmp_path):
+    import urllib.error
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def offline(*arguments, **options):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr("torch.hub.urlopen", offline)
+    assert not Lpips.downloaded()
+    with pytest.raises(InputError, match=r"cannot be downloaded.*give a file"):
+        Lpips()
+
+
 def test_equal_images():
     image = np.random.default_rng(1).normal(50, 100, (1, 161, 161))
     case = compare(image, image).of_case()

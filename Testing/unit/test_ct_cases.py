@@ -33,9 +33,11 @@ def test_a_spreadsheet_export_with_bom_and_few_columns(tmp_path):
     assert read_cases(path) == [Case("x-1", cect=tmp_path / "c.nrrd")]
 
 
-def test_columns_of_a_studys_own_are_passed_over(tmp_path):
-    table = write(tmp_path, "vendor,case_id,ncct\nSiemens,a,n.nrrd\n")
-    assert read_cases(table) == [Case("a", ncct=tmp_path / "n.nrrd")]
+def test_columns_of_a_studys_own_are_kept_as_text(tmp_path):
+    table = write(tmp_path, "vendor,case_id,ncct,lesions,dose\nSiemens,a,n.nrrd,n.mrk.json,\n")
+    [case] = read_cases(table)
+    study = {"vendor": "Siemens", "dose": ""}
+    assert case == Case("a", ncct=tmp_path / "n.nrrd", lesions=tmp_path / "n.mrk.json", study=study)
 
 
 @pytest.mark.parametrize(

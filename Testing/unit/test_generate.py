@@ -113,7 +113,7 @@ def test_a_person_reads_what_was_done(generate, dicom_folder, tmp_path):
     done = generate("--input", dicom_folder, "--output", tmp_path / "o.nrrd")
     for text in (
         "synthetic - not for diagnosis",
-        "cpu (as asked), fp32",
+        "cpu (as asked), ",
         "soft tissue and blood",
         str(tmp_path / "o.nrrd"),
     ):
@@ -241,7 +241,10 @@ def test_cohort_goes_past_a_broken_case_and_skips_finished_ones(generate, nrrd_f
     arguments = ("--cases", cases, "--output", output, "--progress", "json")
     done = generate(*arguments)
     assert done.status == 2
-    assert "B: broken.nrrd cannot be read" in done.err and "1 of 3 cases failed" in done.err
+    assert "B: broken.nrrd cannot be read" in done.err
+    assert done.err.splitlines()[-1] == "generate.py: 1 of 3 cases failed, the others are done: B"
+    left = [event["seconds_left"] for event in events(done) if event["event"] == "case"]
+    assert left[0] is None and left[1] > 0 and left[2] > 0
     assert sorted(path.name for path in output.iterdir()) == [
         *("A_sCECT.json", "A_sCECT.nrrd", "C_sCECT.json", "C_sCECT.nrrd"),
     ]
@@ -255,6 +258,14 @@ def test_cohort_goes_past_a_broken_case_and_skips_finished_ones(generate, nrrd_f
     assert told == [("skipped", "A"), ("written", "B"), ("skipped", "C")]
 
 
+@pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("-1", "2"), ("one", "2")])
+def test_a_rank_that_does_not_fit_is_refused(generate, nrrd_files, tmp_path, monkeypatch, rank, size):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    done = generate("--cases", write_cases(tmp_path / "c.csv", [("A", nrrd_files[0])]), "--output", tmp_path / "out")
+    assert done.status == 2 and "ranks count from 0" in done.err
+
+
 def test_cohort_does_not_take_another_result_for_finished(generate, nrrd_files, tmp_path):
     cases = write_cases(tmp_path / "cases.csv", [("A", nrrd_files[0])])
     arguments = ("--cases", cases, "--output", tmp_path / "out", "--progress", "json")
@@ -263,6 +274,36 @@ def test_cohort_does_not_take_another_result_for_finished(generate, nrrd_files, 
     assert done.status == 2 and "exists already" in done.err
     done = generate(*arguments, "--step", 4, "--overwrite")
     assert [event["event"] for event in events(done)][-2:] == ["written", "end"]
+
+
+KILLED_AT = """
+import os, pathlib, signal
+replace = pathlib.Path.replace
+def killing(self, target):
+    if {before} and pathlib.Path(target).name == "A_sCECT.nrrd":
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(self, target)
+    if pathlib.Path(target).name == "A_sCECT.nrrd":
+        os.kill(os.getpid(), signal.SIGKILL)
+pathlib.Path.replace = killing
+"""
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the result has its name", "before its record has"])
+def test_a_killed_case_is_done_on_the_rerun(nrrd_files, tiny_bundle, generate, tmp_path, before):
+    cases = write_cases(tmp_path / "cases.csv", [("A", nrrd_files[0])])
+    arguments = ("--cases", cases, "--output", tmp_path / "out", "--progress", "json")
+    tiny = ("--model", tiny_bundle.folder, "--device", "cpu", "--step", 8)
+    killed = entry.run_after(KILLED_AT.format(before=before), GENERATE, *tiny, *arguments)
+    assert killed.status == -signal.SIGKILL
+    assert (tmp_path / "out" / "A_sCECT.nrrd").exists() is not before and leftovers(tmp_path)
+    done = generate(*arguments, "--step", 4)
+    assert done.status == (0 if before else 2)  # another step is another result: never replaced unasked
+    done = generate(*arguments, *(("--overwrite",) if before else ()))
+    assert done.status == 0, done.err
+    assert [event["event"] for event in events(done)][-2] == "written"
+    assert leftovers(tmp_path) == []
+    assert [event["event"] for event in events(generate(*arguments))][-2] == "skipped"
 
 
 def test_processes_share_a_cohort(nrrd_files, dicom_folder, tiny_bundle, tmp_path):

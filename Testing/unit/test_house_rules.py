@@ -70,9 +70,16 @@ def test_the_import_test_sees_a_wrong_import(tmp_path):
     assert "SyntheticContrastLib.ct.errors" in names
 
 
-def test_bad_arguments_are_refused_without_loading_torch():
+@pytest.mark.parametrize(
+    ("entry", "arguments"),
+    [
+        ("generate.py", ["--input", "/nowhere/at/all", "--output", "/tmp/x.nrrd"]),
+        ("evaluate.py", ["--cases", "/nowhere/at/all.csv", "--output", "/tmp/x"]),
+    ],
+)
+def test_bad_arguments_are_refused_without_loading_torch(entry, arguments):
     """A user who mistypes does not wait seconds for PyTorch; and the entry opens no socket."""
-    script = REPOSITORY / "SyntheticContrast" / "SyntheticContrastCLI" / "generate.py"
+    script = REPOSITORY / "SyntheticContrast" / "SyntheticContrastCLI" / entry
     code = f"""
 import sys, socket, runpy
 class Blocked:
@@ -82,7 +89,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 def refuse(*a, **k): raise AssertionError("socket opened")
 socket.socket.connect = refuse
-sys.argv = [{str(script)!r}, "--input", "/nowhere/at/all", "--output", "/tmp/x.nrrd"]
+sys.argv = {[str(script), *arguments]!r}
 runpy.run_path({str(script)!r}, run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.phantom import thorax_phantom
+from SyntheticContrastLib.ct.resample import resample_to, reslice
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
-from SyntheticContrastTrainingLib.registration import register, resample_to, reslice
+from SyntheticContrastTrainingLib.registration import register
 from SyntheticContrastTrainingLib.registration_picture import checkerboard, write_picture
 
 SHAPE, SPACING = (48, 112, 112), (5.0, 3.2, 3.2)

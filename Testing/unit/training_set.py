@@ -4,9 +4,10 @@ import functools
 
 import numpy as np
 
+from SyntheticContrastLib.ct.content import hash_source
 from SyntheticContrastLib.ct.phantom import TISSUES, thorax_phantom
 from SyntheticContrastTrainingLib.dataset import Pair, Stacks
-from SyntheticContrastTrainingLib.prepared import PreparedCase, hash_source, write_json, write_manifest
+from SyntheticContrastTrainingLib.prepared import PreparedCase, write_json, write_manifest
 from SyntheticContrastTrainingLib.recipes import Recipe
 from unit import entry
 

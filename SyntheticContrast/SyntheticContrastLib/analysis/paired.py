@@ -81,17 +81,11 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
     """
     from scipy import stats
 
-    one, other = np.asarray(first, np.float64).ravel(), np.asarray(second, np.float64).ravel()
-    if one.size != other.size:
-        raise InputError(f"{one.size} and {other.size} values are no pairs: give both for every case")
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        raise InputError("a value is missing or not finite: leave that case out on both sides")
+    one, other = _pairs(first, second)
     difference = one - other
     cases = difference.size
-    if cases < FEWEST_CASES:
-        return PairedTest(f"none: fewer than {FEWEST_CASES} cases", math.nan, math.nan, math.nan, cases)
-    if not difference.any():
-        return PairedTest("none: all differences are 0", math.nan, 1.0, math.nan, cases)
+    if none := _untestable(difference):
+        return none
     varied = np.ptp(difference) > 1e-12 * np.abs(difference).max()  # else they are equal but for rounding
     normality = float(stats.shapiro(difference).pvalue) if varied else math.nan
     if normality >= NORMALITY_LEVEL:  # False for NaN
@@ -99,6 +93,34 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
         return PairedTest(T_TEST, float(found.statistic), float(found.pvalue), normality, cases)
     statistic, p = _wilcoxon(difference)
     return PairedTest(WILCOXON, statistic, p, normality, cases)
+
+
+def signed_rank_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
+    """The Wilcoxon signed-rank test of (N,) and (N,) ratings, which are never taken as normal; as in `paired_test`."""
+    one, other = _pairs(first, second)
+    difference = one - other
+    if none := _untestable(difference):
+        return none
+    statistic, p = _wilcoxon(difference)
+    return PairedTest(WILCOXON, statistic, p, math.nan, difference.size)
+
+
+def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    one, other = np.asarray(first, np.float64).ravel(), np.asarray(second, np.float64).ravel()
+    if one.size != other.size:
+        raise InputError(f"{one.size} and {other.size} values are no pairs: give both for every case")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise InputError("a value is missing or not finite: leave that case out on both sides")
+    return one, other
+
+
+def _untestable(difference: NDArray[np.float64]) -> PairedTest | None:
+    cases = difference.size
+    if cases < FEWEST_CASES:
+        return PairedTest(f"none: fewer than {FEWEST_CASES} cases", math.nan, math.nan, math.nan, cases)
+    if not difference.any():
+        return PairedTest("none: all differences are 0", math.nan, 1.0, math.nan, cases)
+    return None
 
 
 def _wilcoxon(difference: NDArray[np.float64]) -> tuple[float, float]:

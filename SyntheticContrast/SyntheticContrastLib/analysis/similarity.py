@@ -172,11 +172,14 @@ class Lpips:
 
     Args:
         weights: file of AlexNet's feature layers (torchvision's, keys `features.*`), for a computer without a network;
-            without it, torchvision downloads 233 MB once.
+            without it, torchvision downloads them once (`DOWNLOAD_MB`).
 
     Raises:
-        InputError: when the package lpips is not there, or the file does not hold those weights.
+        InputError: when the package lpips is not there, the file does not hold those weights, or they cannot be
+            downloaded.
     """
+
+    DOWNLOAD_MB = 233
 
     def __init__(self, weights: Path | None = None) -> None:
         import contextlib
@@ -191,9 +194,21 @@ class Lpips:
             raise InputError(
                 "LPIPS needs the packages lpips and torchvision: install them, or go without it"
             ) from error
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchvision's, on how lpips calls it
-            self.network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=weights is not None, verbose=False).eval()
+        own = weights is None
+        try:
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()),
+                warnings.catch_warnings(),
+            ):
+                warnings.simplefilter("ignore")  # torchvision's, on how lpips calls it
+                self.network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=not own, verbose=False).eval()
+        except (OSError, RuntimeError) as error:
+            if not own:
+                raise
+            raise InputError(
+                "the weights of LPIPS cannot be downloaded (no network?): give a file of them, or go without LPIPS"
+            ) from error
         if weights is not None:
             path = _existing(weights)
             try:
@@ -201,6 +216,15 @@ class Lpips:
             except Exception as error:  # of a file that is not PyTorch's anything can come
                 raise InputError(f"{weights.name} is no file of weights of PyTorch: give AlexNet's features") from error
             self._load(state, weights)
+
+    @staticmethod
+    def downloaded() -> bool:
+        """True if torchvision has fetched AlexNet's weights on this computer before."""
+        import torch
+        from torchvision.models import AlexNet_Weights
+
+        name = AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
+        return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
 
     def _load(self, state: dict[str, Tensor], weights: Path) -> None:
         own = self.network.net.state_dict()  # slice1.0.weight for features.0.weight

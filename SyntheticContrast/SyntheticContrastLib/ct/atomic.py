@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +54,22 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def clear_partial(paths: Iterable[Path]) -> None:
+    """Remove what a killed process left under temporary names of these results, which nobody may be writing now."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for found in folder.glob(".partial-*"):
+            # mkstemp's own part of a name has no dash
+            if found.name.removeprefix(".partial-").partition("-")[2] not in wanted:
+                continue
+            if found.is_dir():
+                shutil.rmtree(found, ignore_errors=True)
+            else:
+                found.unlink(missing_ok=True)
 
 
 def _replace_folder(new: Path, path: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError
 
 COLUMNS = ("case_id", "ncct", "cect", "scect", "heart_mask", "chambers", "first_slice", "last_slice")
 SPLITS = ("training", "validation")
-_PATHS = ("ncct", "cect", "scect", "heart_mask", "chambers", "chambers_2")
+_PATHS = ("ncct", "cect", "scect", "heart_mask", "chambers", "chambers_2", "lesions")
+_KNOWN = (*COLUMNS, *_PATHS, "split")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Case:
 
     `first_slice` and `last_slice` bound the slices to use, both counted from 0 at the superior end and both included.
     `chambers_2` are the chambers as drawn by another observer, or by the same one another day.
-    `split` is "training" or "validation", where the study fixes it.
+    `split` is "training" or "validation", where the study fixes it. `lesions` is a markups file with the circles of the
+    case's lesions. `study` holds the columns of the study's own, such as the vendor of the scanner, as text.
     """
 
     case_id: str
@@ -33,12 +35,14 @@ class Case:
     last_slice: int | None = None
     split: str | None = None
     chambers_2: Path | None = None
+    lesions: Path | None = None
+    study: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 def read_cases(path: str | Path) -> list[Case]:
     """Read a cases.csv. Its relative paths are relative to it.
 
-    Columns that are not there count as empty, columns of a study's own are passed over.
+    Columns that are not there count as empty.
 
     Raises:
         InputError: a missing file, no column case_id, a case_id that is empty, given twice or no file name,
@@ -85,7 +89,8 @@ def _case(where: str, row: dict[str, str | None], folder: Path) -> Case:
     split = cells.get("split") or None
     if split not in (None, *SPLITS):
         raise InputError(f"{where}: split {split!r} is neither {' nor '.join(SPLITS)} nor empty")
-    return Case(case_id, **paths, first_slice=first, last_slice=last, split=split)
+    study = {column: text for column, text in cells.items() if column not in _KNOWN}
+    return Case(case_id, **paths, first_slice=first, last_slice=last, split=split, study=study)
 
 
 def _slice_number(where: str, column: str, text: str) -> int | None:

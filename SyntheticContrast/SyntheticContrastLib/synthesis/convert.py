@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder
+from SyntheticContrastLib.ct.record import DONE, WRITING, read_record, write_record
 from SyntheticContrastLib.ct.volume import CTVolume
 from SyntheticContrastLib.ct.write import write_image
 from SyntheticContrastLib.models.bundle import Bundle
@@ -168,11 +168,11 @@ def write_result(
     from SyntheticContrastLib.ct.dicom_write import write_dicom_series
 
     with ExitStack() as stack:  # left in reverse order: what is entered first is renamed last
+        record: dict[str, Any] = {}
         if task.record:
             made_of = converter.provenance(volume, given_heart)
-            record = {**made_of, "format": task.format, "compute": str(converter.compute)}
-            path = stack.enter_context(atomic_file(task.record))
-            path.write_text(json.dumps({"note": DISCLAIMER, **record}, indent=2) + "\n", encoding="utf-8")
+            record = {"note": DISCLAIMER, **made_of, "format": task.format, "compute": str(converter.compute)}
+            write_record(stack.enter_context(atomic_file(task.record)), {**record, "state": DONE})
         if task.format == "dicom":
             write_dicom_series(
                 stack.enter_context(atomic_folder(task.output, overwrite)),
@@ -188,17 +188,23 @@ def write_result(
             write_image(path, result.uncertainty, volume, f"sCECT uncertainty (HU), {DISCLAIMER}")
         if task.preview:
             write_preview(stack.enter_context(atomic_file(task.preview)))
+        if task.record:  # all is whole; who is killed while the files get their names finds them to be his
+            write_record(task.record, {**record, "state": WRITING})
 
 
-def is_finished(
+def state_of(
     task: Task, volume: CTVolume, converter: Converter, given_heart: NDArray[np.bool_] | None = None
-) -> bool:
-    """True when the task's files are there and its record says that they were made from this input, as now asked."""
-    if task.record is None or not all(p.exists() for p in (task.output, task.uncertainty, task.preview) if p):
-        return False
-    try:
-        record = json.loads(task.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+) -> str | None:
+    """Of the task's files, if its record says that they were made from this input, as now asked, else None.
+
+    DONE if all are there; WRITING if the process was killed while they got their names, so that some may be missing or
+    from before: they may be written again.
+    """
+    record = read_record(task.record) if task.record else {}
     wanted = {**converter.provenance(volume, given_heart), "format": task.format}
-    return wanted.items() <= record.items()
+    if not wanted.items() <= record.items():
+        return None
+    state = record.get("state", DONE)
+    if state == DONE and not all(path.exists() for path in task.outputs):
+        return None
+    return str(state)

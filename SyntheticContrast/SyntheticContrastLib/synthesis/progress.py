@@ -68,7 +68,7 @@ class Reporter:
 
     def _draw(self, done: int, total: int, elapsed: float, left: float | None) -> None:
         filled = BAR_WIDTH * done // total
-        ahead = f"{_clock(elapsed)} done" if done == total else f"{_clock(left)} left"
+        ahead = f"{clock(elapsed)} done" if done == total else f"{clock(left)} left"
         text = f"  [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}/{total} slices, {ahead}"
         if self.err.isatty():
             print(f"\r{text:<78}", end="\n" if done == total else "", file=self.err, flush=True)
@@ -77,7 +77,8 @@ class Reporter:
             print(text, file=self.err, flush=True)
 
 
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
+    """As h:mm:ss or m:ss; ? where it is not known."""
     if seconds is None:
         return "?"
     minutes, seconds = divmod(round(seconds), 60)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from SyntheticContrastLib.ct.errors import InputError
 
@@ -30,6 +31,10 @@ class Task:
     preview: Path | None = None
     record: Path | None = None
     heart_mask: Path | None = None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.output, self.uncertainty, self.preview) if path]
 
 
 def single_task(ncct: Path, output: Path, format_: str | None, uncertainty: Path | None, preview: Path | None) -> Task:
@@ -92,8 +97,8 @@ def cohort_tasks(
 
 def refuse_existing(task: Task) -> None:
     """Raise InputError when a file of the task is there already."""
-    for path in (task.output, task.uncertainty, task.preview):
-        if path and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    for path in task.outputs:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise InputError(f"{path} exists already: choose another name, or add --overwrite")
 
 
@@ -101,9 +106,7 @@ def refuse_unusable(task: Task) -> None:
     """Raise InputError when the input is missing, would be overwritten, or an output cannot be written."""
     if not task.ncct.exists():
         raise InputError(f"input {task.ncct} does not exist: check the path")
-    for path in (task.output, task.uncertainty, task.preview):
-        if path is None:
-            continue
+    for path in task.outputs:
         for source, name in ((task.ncct, "input"), (task.heart_mask, "heart mask")):
             if source and path.resolve() == source.resolve():
                 raise InputError(f"the output {path} is the {name}: choose another name")
@@ -116,9 +119,19 @@ def refuse_unusable(task: Task) -> None:
             raise InputError(f"{folder} is not a folder that can be written to: choose another output")
 
 
-def own_share(tasks: Sequence[Task]) -> list[Task]:
-    """The tasks of this process, when torchrun (RANK, WORLD_SIZE) started several: each task is in one share only."""
-    return list(tasks)[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
+T = TypeVar("T")
+
+
+def own_share(tasks: Sequence[T]) -> list[T]:
+    """The tasks of this process, when torchrun (RANK, WORLD_SIZE) started several: each task is in one share only.
+
+    Raises:
+        InputError: the two are no rank and number of processes.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise InputError(f"RANK={rank} and WORLD_SIZE={size} do not fit: ranks count from 0 to WORLD_SIZE - 1")
+    return list(tasks)[int(rank) :: int(size)]
 
 
 def case_name(path: Path) -> str:
