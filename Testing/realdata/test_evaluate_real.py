@@ -9,13 +9,13 @@ import pytest
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
 from SyntheticContrastLib.ct.write import write_image
 from SyntheticContrastTrainingLib.prepared import open_volume, read_manifest
-from unit.entry import GENERATE, REPOSITORY, call
+from unit.entry import GENERATE, TRAINING_CLI, call
 from unit.phantom_cohort import write_cohort
 from unit.test_analysis_readings import choi_like
 
 pytestmark = pytest.mark.realdata
 EVALUATE = GENERATE.with_name("evaluate.py")
-PREPARE = REPOSITORY / "SyntheticContrastTraining" / "SyntheticContrastTrainingCLI" / "prepare.py"
+PREPARE = TRAINING_CLI / "prepare.py"
 CTA = "cta-crops/pulmonary"
 
 
