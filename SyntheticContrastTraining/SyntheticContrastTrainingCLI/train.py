@@ -6,7 +6,7 @@ Examples:
   train.py --recipe santini2018 --data prepared/ --output run/
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000
   train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=2000 --resume
-  train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=500 --start SyntheticContrast-l1-demo
+  train.py --recipe l1 --data prepared/ --output run/ --set gf=16 steps=500 --start SyntheticContrast-choi2021-demo
   train.py --recipe l1 --data prepared/ --output run/ --set 'validation=["patient7"]'
   torchrun --nproc-per-node 4 train.py --recipe choi2021 --data prepared/ --output run/ --set batch_size=4
 

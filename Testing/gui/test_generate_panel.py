@@ -555,7 +555,7 @@ def test_nothing_is_installed_in_testing_mode(ready):
 
 def test_the_card_and_a_model_of_ones_own(ready, tiny_bundle, tmp_path):
     ui, panel = ready.ui, ready.widget.panel
-    ready.choose(ui.modelComboBox, "SyntheticContrast-l1-demo")
+    ready.choose(ui.modelComboBox, "SyntheticContrast-choi2021-demo")
     ready.click(ui.cardButton)
     text = panel.cardDialog.text.toPlainText()
     assert panel.cardDialog.dialog.visible
@@ -746,7 +746,7 @@ def test_the_logic_generates_without_waiting_and_says_what_failed(modulePanel, m
     panel = modulePanel(MODULE)
     ct = add_volume(mrmlScene, chest((20, 64, 72)), "CT")
     logic, ended = panel.module.SyntheticContrastLogic(), []
-    assert "SyntheticContrast-l1-demo" in logic.models()
+    assert "SyntheticContrast-choi2021-demo" in logic.models()
     generation = logic.generate(
         ct, model=tiny_bundle.folder, waitForCompletion=False, onFinished=lambda: ended.append(1)
     )

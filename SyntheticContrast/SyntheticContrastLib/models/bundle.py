@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
-DEFAULT_MODEL = "SyntheticContrast-l1-demo"
+DEFAULT_MODEL = "SyntheticContrast-choi2021-demo"
 HEART_ARCHITECTURE = "santini2018"
 OPTIONAL_FIELDS = {"pixel_mm", "crop"}  # younger than the format: cards without them are as good
 USER_MODELS_VARIABLE = "SYNTHETIC_CONTRAST_MODELS"
