@@ -244,7 +244,7 @@ def test_cohort_goes_past_a_broken_case_and_skips_finished_ones(generate, nrrd_f
     assert "B: broken.nrrd cannot be read" in done.err
     assert done.err.splitlines()[-1] == "generate.py: 1 of 3 cases failed, the others are done: B"
     left = [event["seconds_left"] for event in events(done) if event["event"] == "case"]
-    assert left[0] is None and left[1] > 0 and left[2] > 0
+    assert left[0] is None and all(seconds >= 0 for seconds in left[1:])
     assert sorted(path.name for path in output.iterdir()) == [
         *("A_sCECT.json", "A_sCECT.nrrd", "C_sCECT.json", "C_sCECT.nrrd"),
     ]
