@@ -409,14 +409,23 @@ atexit.register(lambda: print(re.search(r"VmHWM:\s*(\d+)", open("/proc/self/stat
     assert volume_mib < grown < 6 * volume_mib
 
 
-def test_ends_with_a_status_inside_the_slicer_application(tmp_path):
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("generate.py", ("--input", "/nowhere", "--output")),
+        ("generate.py", ("--cases", "/nowhere.csv", "--output")),
+        ("evaluate.py", ("--no-lpips", "--cases", "/nowhere.csv", "--output")),
+        ("measure.py", ("chambers", "--cases", "/nowhere.csv", "--output")),
+    ],
+)
+def test_ends_with_a_status_inside_the_slicer_application(tmp_path, script, arguments):
     """`Slicer --python-script` goes on after sys.exit: with slicer.app there, the process is ended for good."""
     in_slicer = """
 import atexit, types
 sys.modules["slicer"] = types.SimpleNamespace(app=object())
 atexit.register(lambda: print("went on after the script"))
 """
-    done = entry.run_after(in_slicer, GENERATE, "--input", "/nowhere", "--output", tmp_path / "o.nrrd")
+    done = entry.run_after(in_slicer, GENERATE.with_name(script), *arguments, tmp_path / "output")
     assert done.status == 2 and done.out == ""
     assert len(done.err.splitlines()) == 1
 
