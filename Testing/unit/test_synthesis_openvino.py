@@ -49,6 +49,17 @@ def test_generate_computes_with_it(tiny_bundle, tmp_path, capsys, monkeypatch):
     assert difference.max() <= 1 and difference.mean() < 0.01
 
 
+def test_nothing_is_reported_over_the_network(monkeypatch):
+    import openvino_telemetry as telemetry  # comes with openvino
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("OpenVINO wants to report its use")
+
+    monkeypatch.setattr(telemetry.Telemetry, "__init__", refuse)
+    monkeypatch.setattr(telemetry.Telemetry, "send_event", refuse)
+    OpenVinoNetwork(fold(Generator(gf=2)), "fp32")(torch.zeros(1, 3, 16, 128, 128))
+
+
 def test_bf16_is_near_fp32(tiny_bundle):
     hu = chest_values((16, 128, 128))
     found = {}

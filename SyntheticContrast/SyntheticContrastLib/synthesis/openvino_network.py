@@ -41,12 +41,18 @@ class OpenVinoNetwork(nn.Module):
         return torch.from_numpy(self.compiled(x.numpy())[0])
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
+        """By the frontend itself: `openvino.convert_model` reports its use over the network."""
         import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
         example = torch.zeros(*shape[:3], EXAMPLE_SIZE, EXAMPLE_SIZE)
         plain = torch.autocast("cpu", enabled=False)  # casts would be traced, too
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad(), plain:
             warnings.simplefilter("ignore")  # of the tracer, on values that are constant here
             traced = torch.jit.trace(self.network, example, check_trace=False)
-            model = openvino.convert_model(traced, example_input=example, input=[shape])
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            decoder = TorchScriptPythonDecoder(traced, example_input=example)  # has to outlive the conversion
+            model = frontend.convert(frontend.load(decoder))
+            model.reshape(openvino.PartialShape(list(shape)))
             return openvino.Core().compile_model(model, "CPU", self.hints | {"PERFORMANCE_HINT": "LATENCY"})
