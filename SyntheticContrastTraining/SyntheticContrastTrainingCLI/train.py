@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
         raise InputError("--keep-every is at least 0")
 
     from SyntheticContrastLib.models.bundle import find_bundle
-    from SyntheticContrastLib.synthesis.device import choose, cpu_flags
+    from SyntheticContrastLib.synthesis.device import choose
     from SyntheticContrastTrainingLib.distributed import join_crew
     from SyntheticContrastTrainingLib.objectives import open_stacks
     from SyntheticContrastTrainingLib.prepared import read_manifest
@@ -100,9 +100,6 @@ def main(arguments: list[str]) -> int:
     if start:
         data["start"] = start.card.weights_sha256
     device = choose(args.device, recipe.precision).device
-    if device == "cpu" and recipe.precision == "bf16" and "amx_bf16" in cpu_flags():
-        # Seen with torch 2.14: the weight gradient of a bf16 convolution of some shapes hangs or is not a number.
-        raise InputError("PyTorch does not train reliably in bf16 on this processor (AMX): use --set precision=fp32")
     with join_crew(device) as crew:
 
         def tell(line: str) -> None:

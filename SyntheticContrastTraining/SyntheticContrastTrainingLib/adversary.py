@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from SyntheticContrastLib.models.choi2021 import Discriminator
 from SyntheticContrastTrainingLib.distributed import Crew
 from SyntheticContrastTrainingLib.learner import Learner
 from SyntheticContrastTrainingLib.losses import fooled, judged_fake, judged_real
+from SyntheticContrastTrainingLib.precision import mixed_precision
 from SyntheticContrastTrainingLib.recipes import Recipe
 
 _LABELS = 2  # of random numbers, beside those of the dataset
@@ -64,7 +63,7 @@ class Adversary:
         return fooled(self.recipe.gan_loss, logits, self.real_label(logits, self.recipe.drawn_labels, one_sided=False))
 
     def judge(self, image: Tensor, source: Tensor) -> Tensor:
-        with autocast(self.recipe, self.device):
+        with mixed_precision(self.recipe, self.device):
             logits = self.learner.network(image, source)
         return logits.float()
 
@@ -86,10 +85,3 @@ def build_discriminator(recipe: Recipe) -> nn.Module:
         for convolution in [module for module in network.modules() if isinstance(module, nn.Conv3d)]:
             spectral_norm(convolution)
     return network
-
-
-def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """Mixed precision, where the recipe asks for it."""
-    if recipe.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.float16 if recipe.precision == "fp16" else torch.bfloat16)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastTrainingLib.adversary import Adversary, autocast
+from SyntheticContrastTrainingLib.adversary import Adversary
 from SyntheticContrastTrainingLib.checkpoint import Checkpoint
 from SyntheticContrastTrainingLib.dataset import Pair, Stacks
 from SyntheticContrastTrainingLib.distributed import Crew
 from SyntheticContrastTrainingLib.learner import Learner
 from SyntheticContrastTrainingLib.objectives import find_objective
 from SyntheticContrastTrainingLib.plan import Plan
+from SyntheticContrastTrainingLib.precision import mixed_precision
 from SyntheticContrastTrainingLib.recipes import Recipe
 
 
@@ -135,7 +136,7 @@ class Trainer:
         return losses
 
     def generate(self, source: Tensor) -> Tensor:
-        with autocast(self.recipe, self.device):
+        with mixed_precision(self.recipe, self.device):
             output = self.generator(source)
         return output.float()
 

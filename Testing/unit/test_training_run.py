@@ -373,11 +373,3 @@ def test_a_volume_shorter_than_a_stack_is_named(tmp_path, capsys):
     outcome = call(TRAIN, train_arguments(folder, tmp_path / "run", settings=("steps=1", "depth=32")), capsys)
     assert (outcome.status, "case short has 16 slices" in outcome.err) == (2, True)
     assert isinstance(phantom_pair(), Pair)
-
-
-def test_bf16_is_refused_on_a_processor_on_which_its_gradients_are_not_reliable(data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("SyntheticContrastLib.synthesis.device.cpu_flags", lambda: {"amx_bf16"})
-    arguments = train_arguments(data, tmp_path / "run", settings=("steps=1", "precision=bf16"))
-    outcome = call(TRAIN, arguments, capsys)
-    assert outcome.status == 2 and "use --set precision=fp32" in outcome.err
-    assert not (tmp_path / "run").exists()
