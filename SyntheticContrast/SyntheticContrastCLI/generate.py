@@ -74,6 +74,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=["nrrd", "nifti", "dicom"], help="default: by the output's suffix, else nrrd"
     )
+    parser.add_argument("--uncompressed", action="store_true", help="write NRRD files larger and many times faster")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also write a picture; a folder for several inputs")
     parser.add_argument("--progress", default="bar", choices=["bar", "json", "none"])
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
@@ -235,6 +236,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         lambda path: write_preview(path, volume.hu, result.hu, volume.spacing_zyx, converter.bundle.card.name),
         overwrite,
         given_heart,
+        compress=not args.uncompressed,
     )
     changes = tissue_changes(volume.hu, result.hu, volume.spacing_zyx)
     seconds = time.monotonic() - started

@@ -264,6 +264,7 @@ def test_the_command_line(ready):
     for name, value in {"--step": "4", "--device": "cpu", "--precision": "fp32", "--progress": "json"}.items():
         assert option(ready, name) == value
     assert Path(option(ready, "--uncertainty")).parent == folder and "--heart-mask" not in arguments
+    assert "--uncompressed" in arguments  # files that are read once, at once
     succeed(ready)
     deviation = slicer.util.getNode("CT sCECT uncertainty")
     assert (slicer.util.arrayFromVolume(deviation) == 7).all()

@@ -83,6 +83,19 @@ def test_one_file(generate, nrrd_files, tmp_path, suffix):
     assert list(tmp_path.iterdir()) == [tmp_path / f"out{suffix}"]
 
 
+def test_uncompressed_files_hold_the_same_values(generate, nrrd_files, tmp_path):
+    arguments = ("--input", nrrd_files[0], "--step", "16")
+    sizes, values = [], []
+    for name, more in [("small", ()), ("large", ("--uncompressed",))]:
+        files = [tmp_path / f"{name}.nrrd", tmp_path / f"{name}_sd.nrrd"]
+        done = generate(*arguments, "--output", files[0], "--uncertainty", files[1], *more)
+        assert done.status == 0, done.err
+        sizes.append([file.stat().st_size for file in files])
+        values.append([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files])
+    assert sizes[0][0] < 0.9 * sizes[1][0] and sizes[0][1] < sizes[1][1]
+    assert all(np.array_equal(one, other) for one, other in zip(*values, strict=True))
+
+
 def test_formats_hold_the_same_values(generate, dicom_folder, tmp_path):
     for format_ in ("nrrd", "nifti", "dicom"):
         done = generate("--input", dicom_folder, "--output", tmp_path / format_, "--format", format_)

@@ -8,7 +8,7 @@ import torch
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.window import to_windows
-from SyntheticContrastLib.synthesis import predict, process
+from SyntheticContrastLib.synthesis import gpu, predict, process
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise, window_starts
 from unit.tiny import WINDOWS
@@ -188,11 +188,11 @@ def test_out_of_memory_falls_back_and_says_so(monkeypatch, limit, batches, messa
         "_forward",
         lambda network, inputs, device, dtype: forward(network, inputs, torch.device("cpu"), dtype),
     )
-    hu = random_hu((24, 8, 8))
+    inputs = torch.rand(9, 1, 1, 4, 8, 8)
     network, said = FakeGpu(limit), []
-    gpu = Compute("cuda:0", "fp32", "", "")
-    result = synthesise(hu, network, PATCH, gpu, on_fallback=said.append)
-    assert np.array_equal(result.hu, hu)
+    cuda = Compute("cuda:0", "fp32", "", "")
+    given = predict.predict(network, iter(inputs), cuda, said.append, at_once=4, name="window")
+    assert torch.equal(torch.stack(list(given)), inputs[:, 0, 0])
     assert network.batches[0] == batches
     assert len(said) == messages
     assert ("CPU" in said[-1]) if limit == 0 else all("window(s) at once" in line for line in said)
@@ -205,6 +205,28 @@ def test_out_of_memory_on_the_cpu_ends_with_a_clear_line():
 
     with pytest.raises(process.OutOfMemoryError, match="smaller model or CT"):
         synthesise(random_hu((16, 8, 8)), Hungry(), PATCH, CPU)
+
+
+def test_the_faster_layout_is_taken_and_computes_the_same():
+    network = torch.nn.Conv3d(2, 4, 3, padding=1).eval()
+    window = torch.rand(1, 2, 4, 16, 16)
+    expected = network(window)
+    layout = gpu.fastest_layout(network, window, CPU)
+    assert layout in gpu.LAYOUTS
+    torch.testing.assert_close(network.to(memory_format=layout)(window), expected)
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "at_once"), [(10, 1000, 16), (100, 1000, 7), (900, 1000, 1), (5000, 1000, 1)]
+)
+def test_as_many_windows_at_once_as_fit_on_the_gpu(monkeypatch, needed, free, at_once):
+    """The GPU's own account of its memory is stood in for."""
+    for name, value in {
+        "memory_allocated": 50, "max_memory_allocated": 50 + needed, "mem_get_info": (1000, 2000),
+        "reset_peak_memory_stats": None, "empty_cache": None,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    assert gpu.windows_that_fit(Identity(), torch.zeros(1, 1, 2, 8, 8), CPU) == at_once
 
 
 def test_other_errors_are_not_taken_for_memory():
@@ -249,7 +271,7 @@ def test_memory_beyond_input_and_output_does_not_grow_with_the_slices():
         synthesise(hu, Spy(), PATCH, CPU, step=8)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return peak - hu.nbytes, max(tensors)
+        return peak, max(tensors) - hu.nbytes  # the result is a tensor, too
 
     numpy_short, torch_short = peak_beyond_output(32)
     numpy_long, torch_long = peak_beyond_output(256)

@@ -113,14 +113,23 @@ def _slices_in_hu(slices: Sequence[SliceHeader]) -> Iterator[NDArray]:
         yield hu
 
 
-def _to_hu(dataset: Any, path: Path) -> NDArray[np.float64]:
+def _to_hu(dataset: Any, path: Path) -> NDArray:
+    """(rows, columns): int32 where slope and intercept are whole numbers, as nearly always, else float64."""
     slope = float(dataset.get("RescaleSlope", 1))
     intercept = float(dataset.get("RescaleIntercept", 0))
     if dataset.file_meta.TransferSyntaxUID.is_compressed and not _is_deflated(dataset):
         stored = np.rint((_decode(dataset, path) - intercept) / slope)
     else:
         stored = _native(dataset)
-    hu = stored * slope + intercept
+    if (
+        stored.dtype.kind in "iu"
+        and slope.is_integer()
+        and intercept.is_integer()
+        and abs(slope) < 1e4 > abs(intercept)
+    ):
+        hu = stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+    else:
+        hu = stored * slope + intercept
     if dataset.get("PixelPaddingValue") is not None:
         first = _as_stored(dataset["PixelPaddingValue"].value, dataset)
         last = first

@@ -16,13 +16,16 @@ from .volume import CTVolume, Grid
 _PIXEL_TYPES = (np.uint8, np.int16, np.float32)
 
 
-def write_image(path: str | Path, array_zyx: NDArray, volume: CTVolume, description: str = "") -> None:
+def write_image(
+    path: str | Path, array_zyx: NDArray, volume: CTVolume, description: str = "", compress: bool = True
+) -> None:
     """Write an array on exactly the stored size, spacing, origin and direction of `volume`.
 
-    path: .nrrd (compressed), .nii or .nii.gz; it appears only when whole, and replaces an existing file.
+    path: .nrrd, .nii or .nii.gz; it appears only when whole, and replaces an existing file.
     array_zyx: (Z, Y, X), uint8, int16 or float32, on the canonical axes.
     description: one line for the file's header: "description" in NRRD, up to 79 characters of "descrip" in NIfTI, where
         SimpleITK older than 2.4 leaves it out.
+    compress: of .nrrd; the others say it by their names.
 
     Raises:
         InputError: another extension, or a sheared grid, which NIfTI readers do not agree on.
@@ -45,7 +48,7 @@ def write_image(path: str | Path, array_zyx: NDArray, volume: CTVolume, descript
         image.SetMetaData("ITK_FileNotes" if nifti else "description", description[:79] if nifti else description)
     with atomic_file(path) as temporary, quiet_libraries():
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+            SimpleITK.WriteImage(image, str(temporary), useCompression=compress or nifti)
         except RuntimeError as error:
             raise OSError(f"cannot write {path.name}: no space, or no permission") from error
 

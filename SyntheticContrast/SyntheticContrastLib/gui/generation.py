@@ -137,7 +137,8 @@ class Generation(VTKObservationMixin):
         order = self.order
         self._outputFile, self._uncertaintyFile = folder / "scect.nrrd", None
         arguments = ["--input", str(ncct), "--output", str(self._outputFile), "--model", str(order.bundle.folder)]
-        arguments += ["--device", order.device, "--precision", order.precision, "--progress", "json"]
+        arguments += ["--device", order.device, "--precision", order.precision]
+        arguments += ["--progress", "json", "--uncompressed"]
         if order.bundle.card.heart_only:
             if order.heartMask is not None:
                 arguments += ["--heart-mask", str(writeHeartMask(order.heartMask, self.inputNode, folder))]

@@ -157,6 +157,7 @@ def write_result(
     write_preview: Callable[[Path], None],
     overwrite: bool = False,
     given_heart: NDArray[np.bool_] | None = None,
+    compress: bool = True,
 ) -> None:
     """Write all files of a task: each appears only when all are whole, the record last.
 
@@ -182,10 +183,11 @@ def write_result(
                 derivation=converter.derivation,
             )
         else:
-            write_image(stack.enter_context(atomic_file(task.output)), result.hu, volume, f"sCECT, {DISCLAIMER}")
+            path = stack.enter_context(atomic_file(task.output))
+            write_image(path, result.hu, volume, f"sCECT, {DISCLAIMER}", compress)
         if task.uncertainty and result.uncertainty is not None:
             path = stack.enter_context(atomic_file(task.uncertainty))
-            write_image(path, result.uncertainty, volume, f"sCECT uncertainty (HU), {DISCLAIMER}")
+            write_image(path, result.uncertainty, volume, f"sCECT uncertainty (HU), {DISCLAIMER}", compress)
         if task.preview:
             write_preview(stack.enter_context(atomic_file(task.preview)))
         if task.record:  # all is whole; who is killed while the files get their names finds them to be his

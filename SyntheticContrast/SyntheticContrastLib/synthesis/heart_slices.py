@@ -88,7 +88,7 @@ def synthesise_heart(
     edges = region.soft_edges(mask, slices, spacing_zyx)
     for number, (z, change, edge) in enumerate(zip(slices, changes, edges, strict=True), 1):
         part = (z, *region.pixels)
-        added = region.bring_back(change.numpy() * np.float32(crop.window[0] / 2), placement) * edge
+        added = region.bring_back(change.cpu().numpy() * np.float32(crop.window[0] / 2), placement) * edge
         result[part] = _finished(hu[part] + added, hu[part])
         on_progress(number, len(slices))
         check_cancelled()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from SyntheticContrastLib.synthesis.device import Compute
-from SyntheticContrastLib.synthesis.process import OutOfMemoryError
+from SyntheticContrastLib.synthesis.process import OutOfMemoryError, is_out_of_memory
 
 
 def predict(
@@ -21,12 +21,12 @@ def predict(
     at_once: int,
     name: str,
 ) -> Iterator[Tensor]:
-    """Channel 0 of what `network` makes of each input, float32 on the CPU, without the batch axis.
+    """Channel 0 of what `network` makes of each input, float32 on the device that made it, without the batch axis.
 
     Out of memory, it goes on with fewer inputs at once, then on the CPU.
 
     Args:
-        inputs: (1, C, ...) tensors on the CPU, drawn as they are needed.
+        inputs: (1, C, ...) tensors, drawn as they are needed.
         on_fallback: called with a line for a person whenever memory forces smaller work.
         at_once: inputs of a batch.
         name: what an input is called in such a line: "window".
@@ -44,7 +44,7 @@ def predict(
         try:
             predictions = _forward(network, waiting[:at_once], device, dtype)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             predictions = None
         if predictions is None:  # outside the handler, whose traceback would keep the tensors alive
@@ -69,11 +69,4 @@ def predict(
 def _forward(network: nn.Module, inputs: list[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
     batch = (torch.cat(inputs) if len(inputs) > 1 else inputs[0]).to(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        return network(batch)[:, 0].float().cpu()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    message = str(error).lower()
-    return any(sign in message for sign in ("out of memory", "can't allocate memory", "bad_alloc"))
+        return network(batch)[:, 0].float()

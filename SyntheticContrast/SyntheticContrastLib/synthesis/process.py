@@ -72,7 +72,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return CANCELLED, "cancelled"
     if isinstance(error, OutOfMemoryError):
         return OUT_OF_MEMORY, str(error)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY, "out of memory: close other programs, or use a smaller CT"
     if isinstance(error, InputError):
         return BAD_INPUT, " ".join(str(error).split())
@@ -83,6 +83,14 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         return BAD_INPUT, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     return INTERNAL_ERROR, f"internal error, please report it: {type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Also where PyTorch says it by a RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    signs = ("out of memory", "can't allocate memory", "bad_alloc")
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
 
 
 def _cancel(_signal: int, _frame: FrameType | None) -> None:

@@ -1,12 +1,14 @@
 """Sliding-window synthesis of a whole volume (Choi 2021, "Applying the deep learning model").
 
 One window of `depth` slices at a time from the top; the overlapping predictions of a slice are averaged with equal
-weights. The buffers hold one window, so that the memory beyond input and output does not grow with the volume.
+weights. The buffers hold one window, so that the memory beyond input and output does not grow with the volume. They lie
+on the device that computes: each slice travels there once, and once back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.window import from_window, to_windows
 from SyntheticContrastLib.synthesis.device import Compute
+from SyntheticContrastLib.synthesis.gpu import prepare_network
 from SyntheticContrastLib.synthesis.predict import predict
 from SyntheticContrastLib.synthesis.process import check_cancelled
 
@@ -88,39 +90,83 @@ def synthesise(
     missing = max(0, depth - slices)  # a thin volume is continued by its edge slices
     sources = np.clip(np.arange(slices + missing) - missing // 2, 0, slices - 1)
     y_pad, x_pad = (_in_plane_padding(size, patch) for size in hu.shape[1:])
+    device = torch.device(compute.device)
 
     def load(first: int, last: int) -> Tensor:
         """(C, last - first, Y, X) of slices in the input windows, surrounded by air in plane."""
         values = np.pad(hu[sources[first:last]], ((0, 0), y_pad, x_pad), constant_values=AIR_HU)
-        return torch.from_numpy(to_windows(values, patch.input_windows))
+        return _in_windows(_send(values, device), patch.input_windows)
 
-    result = np.empty(hu.shape, np.int16)
-    spread = np.empty(hu.shape, np.float32) if uncertainty else None
+    on_gpu = device.type == "cuda"
+    result = torch.empty(hu.shape, dtype=torch.int16, pin_memory=on_gpu)
+    spread = torch.empty(hu.shape, pin_memory=on_gpu) if uncertainty else None
     inside = np.s_[:, y_pad[0] : y_pad[0] + hu.shape[1], x_pad[0] : x_pad[0] + hu.shape[2]]
-    average = _RunningAverage(depth, hu.shape[1:], uncertainty)
+    average = _RunningAverage(depth, hu.shape[1:], device, uncertainty)
     starts = window_starts(len(sources), depth, step)
     windows = _Windows(load, depth)
     inputs = (windows.at(start) for start in starts)
-    at_once = 1 if compute.device == "cpu" else 4
+    at_once = prepare_network(network, windows.at(0), compute)
     predictions = predict(network, inputs, compute, on_fallback, at_once=at_once, name="window")
+    queue = _Queue(device, 2 * at_once)
     for number, prediction in enumerate(predictions):
         start = starts[number]
-        average.add(start, prediction[inside])
+        average.add(start, prediction[inside].to(device))
         final_until = starts[number + 1] if number + 1 < len(starts) else len(sources)
-        for position in range(start, final_until):
-            mean, deviation = average.take(position)
-            z = position - missing // 2
-            if 0 <= z < slices:
-                values = from_window(mean, patch.output_window)
-                if patch.residual:
-                    width, level = patch.output_window
-                    values = values + hu[z] - np.clip(hu[z], level - width / 2, level + width / 2)
-                result[z] = np.where(hu[z] <= OUTSIDE_HU, AIR_HU, np.rint(values).clip(-32768, 32767))
-                if spread is not None:
-                    spread[z] = deviation * (patch.output_window[0] / 2)
-        on_progress(min(slices, max(0, final_until - missing // 2)), slices)
+        mean, deviation = average.take(start, final_until - start)
+        first, last = (min(slices, max(0, position - missing // 2)) for position in (start, final_until))
+        if first < last:
+            kept = slice(first - start + missing // 2, last - start + missing // 2)
+            values = _to_hu(mean[kept], _send(hu[first:last], device), patch)
+            result[first:last].copy_(values, non_blocking=True)
+            if spread is not None and deviation is not None:
+                spread[first:last].copy_(deviation[kept] * (patch.output_window[0] / 2), non_blocking=True)
+        queue.add()
+        on_progress(last, slices)
         check_cancelled()
-    return Synthesis(result, spread)
+    queue.finish()
+    return Synthesis(result.numpy(), None if spread is None else spread.numpy())
+
+
+def _send(values: NDArray, device: torch.device) -> Tensor:
+    """float32 on the device; the copy to a GPU does not wait for what the GPU is computing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device).float()
+
+
+def _in_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
+    """`ct.window.to_windows`, on the device of the tensor."""
+    return torch.stack([((hu - level) / (width / 2)).clamp(-1, 1) for width, level in windows])
+
+
+def _to_hu(mean: Tensor, source: Tensor, patch: Patch) -> Tensor:
+    """int16 (Z, Y, X) of averaged predictions in the output window, for slices `source` in HU."""
+    width, level = patch.output_window
+    values = mean * (width / 2) + level
+    if patch.residual:
+        values += source - source.clamp(level - width / 2, level + width / 2)
+    return values.round_().clamp_(-32768, 32767).masked_fill_(source <= OUTSIDE_HU, AIR_HU).to(torch.int16)
+
+
+class _Queue:
+    """Lets the host run some windows ahead of a GPU, no more, so that progress and cancelling stay honest."""
+
+    def __init__(self, device: torch.device, ahead: int) -> None:
+        self.device, self.ahead = device, ahead
+        self.events: deque[torch.cuda.Event] = deque()
+
+    def add(self) -> None:
+        if self.device.type == "cuda":
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(self.device))
+            self.events.append(event)
+            if len(self.events) > self.ahead:
+                self.events.popleft().synchronize()
+
+    def finish(self) -> None:
+        for event in self.events:
+            event.synchronize()
 
 
 class _Windows:
@@ -143,31 +189,38 @@ class _Windows:
 class _RunningAverage:
     """Mean, and on demand standard deviation, of overlapping windows (Welford), in a ring of `depth` slices."""
 
-    def __init__(self, depth: int, plane: tuple[int, ...], with_deviation: bool) -> None:
-        self.count = np.zeros(depth, int)
-        self.mean = torch.zeros(depth, *plane)
-        self.squares = torch.zeros(depth, *plane) if with_deviation else None
+    def __init__(self, depth: int, plane: tuple[int, ...], device: torch.device, with_deviation: bool) -> None:
+        self.count = torch.zeros(depth, 1, 1, device=device)
+        self.mean = torch.zeros(depth, *plane, device=device)
+        self.squares = torch.zeros(depth, *plane, device=device) if with_deviation else None
 
     def add(self, start: int, window: Tensor) -> None:
-        for offset, values in enumerate(window):
-            at = (start + offset) % len(self.count)
-            self.count[at] += 1
-            difference = values - self.mean[at]
-            self.mean[at].add_(difference, alpha=1 / self.count[at])
+        for ring, part in self._parts(start, len(window)):
+            self.count[ring] += 1
+            difference = window[part] - self.mean[ring]
+            self.mean[ring].addcdiv_(difference, self.count[ring])
             if self.squares is not None:
-                self.squares[at].addcmul_(difference, values - self.mean[at])
+                self.squares[ring].addcmul_(difference, window[part] - self.mean[ring])
 
-    def take(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and standard deviation of a slice; its place in the ring becomes free."""
-        at = position % len(self.count)
-        mean = self.mean[at].numpy().copy()
-        deviation = np.zeros_like(mean)
+    def take(self, start: int, slices: int) -> tuple[Tensor, Tensor | None]:
+        """Mean and standard deviation of some slices, (slices, Y, X); their places in the ring become free."""
+        rings = [ring for ring, _ in self._parts(start, slices)]
+        mean = torch.cat([self.mean[ring] for ring in rings])
+        deviation = None
         if self.squares is not None:
-            deviation = (self.squares[at] / self.count[at]).sqrt().numpy()
-            self.squares[at] = 0
-        self.count[at] = 0
-        self.mean[at] = 0
+            deviation = torch.cat([(self.squares[ring] / self.count[ring]).sqrt() for ring in rings])
+        for values in (self.count, self.mean) if self.squares is None else (self.count, self.mean, self.squares):
+            for ring in rings:
+                values[ring] = 0
         return mean, deviation
+
+    def _parts(self, start: int, slices: int) -> Iterator[tuple[slice, slice]]:
+        """Where successive slices lie in the ring, and which of them: two parts where they run over its end."""
+        at, size = start % len(self.count), len(self.count)
+        before_end = min(slices, size - at)
+        yield slice(at, at + before_end), slice(0, before_end)
+        if before_end < slices:
+            yield slice(0, slices - before_end), slice(before_end, slices)
 
 
 def _in_plane_padding(size: int, patch: Patch) -> tuple[int, int]:
