@@ -2,6 +2,7 @@
 
 python Testing/benchmarks/inference.py --quick          # a quarter of the width, 256 x 256: some minutes
 python Testing/benchmarks/inference.py --full           # the paper's width, 512 x 512: writes results/inference.json
+python Testing/benchmarks/inference.py --full --part memory     # this part of the results anew
 
 Variants take turns in one process, so that what else the machine does meets all of them; figures are medians, with the
 least and the most. Peak memory is that of a process of its own. `readme.py` makes the README's tables of the results.
@@ -92,6 +93,36 @@ def windows(network, size, repeats):
         return summary(take_turns({n: lambda f=f: f(x) for n, f in variants(network).items()}, repeats), PLAIN)
 
 
+def profile(network, size):
+    """What limits: the kinds of operations of one window in bf16 that take most time, and their share of it."""
+    x = torch.rand(1, 3, DEPTH, size, size) * 2 - 1
+    folded = fold(copy.deepcopy(network))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        folded(x)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            folded(x)
+    by_torch = {row.key.removeprefix("aten::"): row.self_cpu_time_total for row in profiled.key_averages()}
+
+    engine = OpenVinoNetwork(folded, "bf16")
+    engine.hints["PERF_COUNT"] = True
+    with torch.inference_mode():
+        engine(x)
+        request = engine.compiled.create_infer_request()
+        request.infer([x.numpy()])
+    by_openvino = {}
+    for node in request.profiling_info:
+        kind = node.node_type
+        by_openvino[kind] = by_openvino.get(kind, 0) + node.real_time.total_seconds()
+    return {"PyTorch": shares(by_torch), "OpenVINO": shares(by_openvino)}
+
+
+def shares(taken, most=6):
+    """The largest of them, as parts of the whole."""
+    whole = sum(taken.values())
+    largest = sorted(taken, key=lambda name: -taken[name])[:most]
+    return {name: round(taken[name] / whole, 3) for name in largest}
+
+
 def accuracy():
     """Mean and largest |HU| by which a way to compute differs from the plain fp32 network: the model that ships, on a
     slab of the phantom."""
@@ -134,42 +165,18 @@ def volume(network, size, repeats):
     return summary(take_turns(tasks, repeats), next(iter(tasks)))
 
 
-def peak_memory(size):
-    """Peak RSS in MiB of a process that converts N slices, with a quarter of the paper's width and windows that do not
-    overlap: what grows with N is the same."""
+def peak_memory(gf, size):
+    """Peak memory in MiB of a process that converts N slices, with windows that do not overlap: what grows with N is
+    the same."""
     script = Path(__file__).with_name("peak_memory.py")
     found = {}
-    for who in ("peer", "ours fp32", "ours OpenVINO fp32"):
+    for who in ("peer", "ours, PyTorch, fp32", "ours, PyTorch, bf16", "ours, OpenVINO, fp32", "ours, OpenVINO, bf16"):
         for slices in MEMORY_SLICES:
-            command = [sys.executable, script, who, 16, size, slices]
+            command = [sys.executable, script, who, gf, size, slices]
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
             found.setdefault(who, {})[f"N={slices}"] = int(done.stdout.split()[-1])
+            print(who, slices, found[who], file=sys.stderr, flush=True)
     return found
-
-
-def growth():
-    """Seconds of generate.py's conversion, the model that ships, against slices, in-plane size and step."""
-    from SyntheticContrastLib.ct.volume import CTVolume, Grid
-    from SyntheticContrastLib.synthesis.convert import Converter
-    from SyntheticContrastLib.synthesis.device import choose
-
-    rows = []
-    for slices, size, step in (
-        (100, 512, 16),
-        (100, 512, 8),
-        (100, 512, 4),
-        (50, 512, 8),
-        (200, 512, 8),
-        (400, 512, 8),
-        (100, 256, 8),
-        (100, 768, 8),
-    ):
-        hu = np.random.default_rng(0).integers(-1000, 400, (slices, size, size)).astype(np.int16)
-        converter = Converter(find_bundle(), choose("cpu"), step)
-        started = time.perf_counter()
-        converter.convert(CTVolume(hu, Grid.axial(hu.shape, (3.0, 0.7, 0.7))))
-        rows.append({"slices": slices, "size": size, "step": step, "seconds": round(time.perf_counter() - started, 2)})
-    return {"compute": str(choose("cpu")), "rows": rows}
 
 
 def machine():
@@ -189,24 +196,31 @@ def main():
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--quick", action="store_true")
     size.add_argument("--full", action="store_true")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument(
+        "--part", choices=("window", "volume", "profile", "accuracy", "memory"), help="measure only this"
+    )
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, help=f"default with --full: {RESULTS.relative_to(REPOSITORY)}")
     args = parser.parse_args()
     gf, pixels = (64, 512) if args.full else (16, 256)
     torch.manual_seed(0)
     network = Generator(gf=gf, norm="instance").eval()
-    result = {
+    parts = {
+        "window": lambda: windows(network, pixels, args.repeats),
+        "volume": lambda: volume(network, pixels, args.repeats),
+        "profile": lambda: profile(network, pixels),
+        "accuracy_of_the_shipped_model": accuracy,
+        "peak_memory_mib": lambda: peak_memory(gf, pixels),
+    }
+    output = args.output or (RESULTS if args.full else None)
+    result = json.loads(output.read_text()) if args.part and output and output.exists() else {}
+    result |= {
         "machine": machine(),
         "network": {"gf": gf, "window": [DEPTH, pixels, pixels], "repeats": args.repeats},
-        "window": windows(network, pixels, args.repeats),
-        "volume": volume(network, pixels, args.repeats),
-        "accuracy_of_the_shipped_model": accuracy(),
-        "peak_rss_mib": peak_memory(pixels),
-        "growth": growth(),
     }
+    result |= {name: measure() for name, measure in parts.items() if args.part in (None, *name.split("_"))}
     text = json.dumps(result, indent=2) + "\n"
     print(text)
-    output = args.output or (RESULTS if args.full else None)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text)

@@ -1,6 +1,6 @@
 """Convert N random slices in one process, and print its peak memory (VmHWM) in MiB. For inference.py.
 
-python Testing/benchmarks/peak_memory.py "peer" | "ours fp32" | "ours OpenVINO fp32"  GF SIZE SLICES
+python Testing/benchmarks/peak_memory.py "peer" | "ours, PyTorch, fp32" | "ours, OpenVINO, bf16" | ...  GF SIZE SLICES
 """
 
 import re
@@ -35,11 +35,12 @@ def main(who, gf, size, slices):
             found = sliding_window_inference(x, (DEPTH, size, size), 1, network, overlap=0)
         np.rint(1000 * found[0, 0].numpy()).astype(np.int16)
     else:
+        _, engine, precision = who.split(", ")
         network = fold(network)
-        if "OpenVINO" in who:
-            network = OpenVinoNetwork(network, "fp32")
+        if engine == "OpenVINO":
+            network = OpenVinoNetwork(network, precision)
         patch = Patch(DEPTH, WINDOWS, WINDOWS[0], IN_PLANE_MULTIPLE, 256)
-        synthesise(hu, network, patch, Compute("cpu", "fp32", "", ""), step=DEPTH)
+        synthesise(hu, network, patch, Compute("cpu", precision, "", ""), step=DEPTH)
     # Not ru_maxrss: a child starts with the peak of the process that it was forked from.
     peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
     print(int(peak[1]) // 1024)

@@ -1,4 +1,4 @@
-"""The README's tables of committed benchmark results, between its markers, and the plot of growth.
+"""The README's tables of committed benchmark results, between its markers.
 
 python Testing/benchmarks/readme.py
 """
@@ -8,17 +8,23 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
-RESULTS = Path(__file__).resolve().parent / "results" / "inference.json"
+RESULTS = Path(__file__).resolve().parent / "results"
 BEGIN, END = "<!-- made by Testing/benchmarks/readme.py: begin -->\n", "<!-- end -->"
 
 
 def table(heading, rows):
     lines = [heading, "|" + "---|" * heading.count(" | ") + "---|", *rows]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n"
 
 
-def tables(result):
-    """Markdown of everything in inference.json."""
+def timed(rows):
+    return [
+        f"| {name} | {row['median_s']:.2f} ({row['min_s']:.2f} to {row['max_s']:.2f}) | {row['times_faster']:.1f} |"
+        for name, row in rows.items()
+    ]
+
+
+def inference(result):
     machine, network = result["machine"], result["network"]
     depth, height, width = network["window"]
     bf16 = f"bf16 instructions: {', '.join(machine['bf16'])}" if machine["bf16"] else "without bf16 instructions"
@@ -28,34 +34,79 @@ def tables(result):
         f"{network['repeats']} rounds in which all took turns, with least and most; gf {network['gf']}, "
         f"{width} x {height} x {depth}.\n\n"
     )
-
-    def timed(part):
-        return [
-            f"| {name} | {r['median_s']:.2f} ({r['min_s']:.2f} to {r['max_s']:.2f}) | {r['times_faster']:.1f} |"
-            for name, r in result[part].items()
-        ]
-
-    text += table("| one window | seconds | times faster |", timed("window")) + "\n"
-    text += table("| a volume at step 1 | seconds | times faster |", timed("volume")) + "\n"
+    text += table("| one window | seconds | times faster |", timed(result["window"]))
+    text += table("| a volume at step 1 | seconds | times faster |", timed(result["volume"]))
     rows = [
-        f"| {name} | {r['mean_hu']:.2f} | {r['max_hu']:.0f} |"
-        for name, r in result["accuracy_of_the_shipped_model"].items()
+        f"| {name} | {row['mean_hu']:.2f} | {row['max_hu']:.0f} |"
+        for name, row in result["accuracy_of_the_shipped_model"].items()
     ]
-    text += table("| the shipped model, against plain fp32 | mean HU | largest HU |", rows) + "\n"
-    counts = list(next(iter(result["peak_rss_mib"].values())))
-    rows = [f"| {who} | {' | '.join(str(mib[n]) for n in counts)} |" for who, mib in result["peak_rss_mib"].items()]
-    text += table(f"| peak memory in MiB, gf 16 | {' | '.join(counts)} |", rows) + "\n"
-    growth = result["growth"]
-    rows = [f"| {r['slices']} | {r['size']} x {r['size']} | {r['step']} | {r['seconds']} |" for r in growth["rows"]]
-    text += f"The shipped model on a whole volume, {growth['compute'].split(', ')[-1]}:\n\n"
-    return text + table("| slices | in plane | step | seconds |", rows)
+    text += table("| the shipped model, against plain fp32 | mean HU | largest HU |", rows)
+    for engine, parts in result["profile"].items():
+        shares = ", ".join(f"{kind} {share:.0%}" for kind, share in parts.items())
+        text += f"Where the time of a window goes with {engine} in bf16: {shares}.\n\n"
+    memory = result["peak_memory_mib"]
+    counts, most = list(memory["peer"]), list(memory["peer"])[-1]
+    rows = [
+        f"| {who} | {' | '.join(f'{mib[count]:,}' for count in counts)} | {mib[most] / memory['peer'][most]:.0%} |"
+        for who, mib in memory.items()
+    ]
+    return text + table(f"| peak memory in MiB | {' | '.join(counts)} | of the peer's |", rows)
 
 
-def with_tables(readme, result):
+def training(result):
+    network = result["network"]
+    depth, height, width = network["window"]
+    heading = f"| a training step, gf {network['gf']}, {width} x {height} x {depth} | seconds | times faster |"
+    return table(heading, timed(result["step"]))
+
+
+def files(result):
+    slices, rows = result["slices"], []
+    for name, seconds in result["seconds"].items():
+        before, now = seconds.get("before"), seconds["now"]
+        rows.append(f"| {name} | {'' if before is None else f'{before:.2f}'} | {now:.2f} |")
+    return table(f"| {slices} slices of 512 x 512, seconds | before | now |", rows)
+
+
+def growth(result):
+    found = result["rows"]
+    rows = [
+        f"| {row['slices']:,} | {row['size']} x {row['size']} | {row['step']} | {row['cases']} | {row['seconds']:.1f} "
+        f"| {row['mib']:,} |"
+        for rows in found.values()
+        for row in rows
+    ]
+    engine = found["slices"][0]["compute"].split(", ")[-1]
+    text = f"The shipped model on whole volumes, {engine} (start-up left out):\n\n"
+    text += "![Time and memory against slices, size, step and cases](Testing/benchmarks/results/growth.png)\n\n"
+    return text + table("| slices | in plane | step | cases | seconds | peak MiB |", rows)
+
+
+def gpu(result):
+    rows = [
+        f"| {row['way']} | {row['at_once']} | {row['ms']:.2f} | {row['tflops']:.0f} | "
+        f"{'' if row['share_of_peak'] is None else format(row['share_of_peak'], '.0%')} |"
+        for row in result["window"]["rows"]
+    ]
+    text = f"On one {result['machine']['card']}:\n\n"
+    text += table("| one window, folded, bf16 | at once | ms | TFLOP/s | of the card's peak |", rows)
+    rows = [f"| {name} | {seconds:.2f} |" for name, seconds in result["volume"].items()]
+    return text + table(f"| {result['network']['slices']} slices at step 1 | seconds |", rows)
+
+
+TABLES = {"inference": inference, "training": training, "files": files, "growth": growth, "gpu": gpu}
+
+
+def with_tables(readme):
+    """The text with tables of all results that there are."""
+    text = ""
+    for name, tables in TABLES.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            text += tables(json.loads(path.read_text(encoding="utf-8")))
     before, rest = readme.split(BEGIN)
-    return before + BEGIN + tables(result) + END + rest.split(END, 1)[1]
+    return before + BEGIN + text.rstrip("\n") + "\n" + END + rest.split(END, 1)[1]
 
 
 if __name__ == "__main__":
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    README.write_text(with_tables(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
