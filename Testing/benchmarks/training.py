@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from benchmarks.inference import machine, summary, take_turns
 from SyntheticContrastLib.ct.phantom import thorax_phantom, write_phantom_series
 from SyntheticContrastLib.ct.window import to_windows
 from SyntheticContrastLib.models.choi2021 import Discriminator, Generator
+from SyntheticContrastLib.synthesis.device import choose
 from SyntheticContrastTrainingLib.dataset import Pair, Stacks
 from SyntheticContrastTrainingLib.loading import read_ahead
 from SyntheticContrastTrainingLib.recipes import find_recipe, override
@@ -100,12 +102,12 @@ def main():
     size.add_argument("--quick", action="store_true")
     size.add_argument("--full", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, help=f"default with --full: {RESULTS.relative_to(REPOSITORY)}")
     args = parser.parse_args()
     width, pixels = (64, 512) if args.full else (16, 256)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = "bf16" if device == "cuda" else "fp32"
-    settings = {"gf": width, "df": width, "crop": pixels, "epochs": 0, "steps": 10_000, "precision": precision}
+    precisions = ["fp32", "bf16"] if choose(device).precision == "bf16" else ["fp32"]
+    settings = {"gf": width, "df": width, "crop": pixels, "epochs": 0, "steps": 10_000}
     recipe = override(find_recipe("choi2021-code"), settings)
     phantom = thorax_phantom((32, pixels, pixels), (10.0, 360.0 / pixels, 360.0 / pixels))
     stacks = Stacks([Pair(phantom.ncct, phantom.cect, phantom.spacing_zyx)], DEPTH)
@@ -114,20 +116,24 @@ def main():
         for path, hu in zip(folders, (phantom.ncct, phantom.cect), strict=True):
             write_phantom_series(path, hu, phantom.spacing_zyx)
         peer = Peer(width, folders, recipe, device)
-        trainer = Trainer(recipe, stacks, {}, device)
-        with read_ahead(trainer.read, 0, 10_000, threads=2) as ahead:
-            tasks = {PEER: peer.step, "train.py": lambda: trainer.train_step(ahead.next())}
+        tasks = {PEER: peer.step}
+        with ExitStack() as stack:
+            for precision in precisions:
+                trainer = Trainer(override(recipe, {"precision": precision}), stacks, {}, device)
+                ahead = stack.enter_context(read_ahead(trainer.read, 0, 10_000, threads=1))
+                tasks[f"train.py, {precision}"] = lambda trainer=trainer, ahead=ahead: trainer.train_step(ahead.next())
             steps = summary(take_turns(tasks, args.repeats), PEER)
     result = {
         "machine": machine() | {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"},
-        "network": {"gf": width, "df": width, "window": [DEPTH, pixels, pixels], "precision": precision},
+        "network": {"gf": width, "df": width, "window": [DEPTH, pixels, pixels], "repeats": args.repeats},
         "step": steps,
         "loader_stacks_per_second": round(loader_speed(stacks, recipe), 1),
     }
     text = json.dumps(result, indent=2) + "\n"
     print(text)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(text)
+    output = args.output or (RESULTS if args.full else None)
+    if output:
+        output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -373,3 +373,10 @@ def test_a_volume_shorter_than_a_stack_is_named(tmp_path, capsys):
     outcome = call(TRAIN, train_arguments(folder, tmp_path / "run", settings=("steps=1", "depth=32")), capsys)
     assert (outcome.status, "case short has 16 slices" in outcome.err) == (2, True)
     assert isinstance(phantom_pair(), Pair)
+
+
+def test_a_run_in_bf16_learns(data, tmp_path, capsys):
+    arguments = train_arguments(data, tmp_path / "run", settings=("steps=2", "precision=bf16"))
+    outcome = call(TRAIN, arguments, capsys)
+    assert outcome.status == 0, outcome.err
+    assert load_checkpoint(tmp_path / "run" / "last.pt").step == 2
