@@ -15,12 +15,13 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SyntheticContrastLib.ct.atomic import clear_partial
+from SyntheticContrastLib.ct.atomic import clear_partial, removed_on_failure
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis import tasks as planning
 from SyntheticContrastLib.synthesis.cohort import run_cases, wait_for_others
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from SyntheticContrastLib.ct.volume import CTVolume
     from SyntheticContrastLib.models.bundle import Card
 
 
@@ -76,6 +78,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--uncompressed", action="store_true", help="write NRRD files larger and many times faster")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also write a picture; a folder for several inputs")
+    parser.add_argument(
+        "--first-look",
+        type=Path,
+        metavar="PNG",
+        help="first write a picture of the middle slice; for one input, not for a model of the heart",
+    )
     parser.add_argument("--progress", default="bar", choices=["bar", "json", "none"])
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     return parser.parse_args(arguments)
@@ -85,6 +93,8 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
     """The tasks of this process, every path checked."""
     if args.heart_mask and (args.cases or len(args.input) > 1):
         raise InputError("--heart-mask is for one input: for several give them in the column heart_mask of a cases.csv")
+    if args.first_look and (args.cases or len(args.input) > 1):
+        raise InputError("--first-look is for one input: for several give a folder with --preview")
     if args.cases:
         from SyntheticContrastLib.ct.cases import read_cases
 
@@ -98,7 +108,9 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
         ]
         return planning.own_share(tasks)
     if len(args.input) == 1:
-        task = planning.single_task(args.input[0], args.output, args.format, args.uncertainty, args.preview)
+        task = planning.single_task(
+            args.input[0], args.output, args.format, args.uncertainty, args.preview, args.first_look
+        )
         if args.heart_mask and not args.heart_mask.is_file():
             raise InputError(f"heart mask {args.heart_mask} does not exist or is no file: check the path")
         tasks = [dataclasses.replace(task, heart_mask=args.heart_mask)]
@@ -123,6 +135,8 @@ def check_options(args: argparse.Namespace, card: Card) -> None:
             raise InputError(
                 f"--uncertainty does not apply to {card.name}, which predicts each slice once: leave it out"
             )
+        if args.first_look:
+            raise InputError(f"--first-look does not apply to {card.name}, which works slice by slice: leave it out")
     elif args.heart_mask:
         raise InputError(f"--heart-mask does not apply to {card.name}, which takes the whole chest: leave it out")
     elif not 1 <= args.step <= card.patch_depth:
@@ -220,24 +234,28 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
     if converter.heart_only:
         heart = find_heart(volume) if given_heart is None else given_heart
         tell_heart(task, heart, volume.spacing_zyx, report)
-    report.begin()
-    result = converter.convert(
-        volume,
-        heart,
-        uncertainty=task.uncertainty is not None,
-        on_progress=lambda done, total: report.progress(task.case, done, total),
-        on_fallback=lambda message: report.event("warning", f"\n  {message}", case=task.case, message=message),
-    )
-    write_result(
-        task,
-        volume,
-        result,
-        converter,
-        lambda path: write_preview(path, volume.hu, result.hu, volume.spacing_zyx, converter.bundle.card.name),
-        overwrite,
-        given_heart,
-        compress=not args.uncompressed,
-    )
+    with ExitStack() as undone_on_failure:
+        if task.first_look:
+            undone_on_failure.enter_context(removed_on_failure(task.first_look))
+            show_first_look(task.case, task.first_look, volume, converter, report)
+        report.begin()
+        result = converter.convert(
+            volume,
+            heart,
+            uncertainty=task.uncertainty is not None,
+            on_progress=lambda done, total: report.progress(task.case, done, total),
+            on_fallback=lambda message: report.event("warning", f"\n  {message}", case=task.case, message=message),
+        )
+        write_result(
+            task,
+            volume,
+            result,
+            converter,
+            lambda path: write_preview(path, volume.hu, result.hu, volume.spacing_zyx, converter.bundle.card.name),
+            overwrite,
+            given_heart,
+            compress=not args.uncompressed,
+        )
     changes = tissue_changes(volume.hu, result.hu, volume.spacing_zyx)
     seconds = time.monotonic() - started
     written = [str(path) for path in task.outputs]
@@ -252,6 +270,15 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         changes=[vars(change) for change in changes],
     )
     return True
+
+
+def show_first_look(case: str, path: Path, volume: CTVolume, converter, report: Reporter) -> None:
+    """So that a run that makes no sense can be cancelled after seconds."""
+    from SyntheticContrastLib.analysis.first_look import write_first_look
+
+    middle, scect = converter.first_look(volume)
+    write_first_look(path, volume.hu[middle], scect, volume.spacing_zyx[1:], middle, len(volume.hu))
+    report.event("first_look", f"  first look: {path}", case=case, path=str(path))
 
 
 def tell_heart(

@@ -155,9 +155,11 @@ def test_cancel_half_way(openPanel, mrmlScene):
     panel.click(panel.ui.generateButton)
     panel.waitFor(lambda: panel.ui.progressBar.value > 0)
     assert panel.ui.progressBar.maximum == 120 and "of 120 slices" in panel.ui.progressBar.format
+    assert panel.ui.firstLookPicture.visible and panel.ui.firstLookPicture.pixmap.width() > 200
     panel.click(panel.ui.generateButton)
     panel.waitFor(lambda: not panel.running())
     assert panel.ui.stateLabel.text == "Cancelled. The scene is as it was."
+    assert not panel.ui.firstLookPicture.visible
     assert volumes(mrmlScene) == before and panel.messages == []
     assert panel.ui.generateButton.text == "Generate sCECT" and panel.ui.generateButton.enabled
     assert nothingIsLeft(panel)
@@ -305,6 +307,54 @@ def test_progress_and_result(ready, mrmlScene):
     succeed(ready, added=50)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(scect), slicer.util.arrayFromVolume(ready.ct) + 50)
     assert volumes(mrmlScene).count("CT sCECT") == 1
+
+
+def look(panel):
+    """generate.py has drawn the middle slice."""
+    import SimpleITK
+
+    path = option(panel, "--first-look")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.full((50, 90, 3), 127, np.uint8), isVector=True), path)
+    tell(panel, event="first_look", case="ncct", path=path)
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled", "failed"])
+def test_the_first_look_is_shown_during_the_run(ready, end):
+    import slicer
+
+    slicer.util.updateVolumeFromArray(ready.ct, chest((40, 64, 72)))
+    ui = ready.ui
+    ready.click(ui.generateButton)
+    assert Path(option(ready, "--first-look")).parent == Path(option(ready, "--input")).parent
+    assert not ui.firstLookPicture.visible and not ui.firstLookLabel.visible
+    look(ready)
+    progress(ready, 5, 40)
+    picture = ui.firstLookPicture.pixmap
+    assert (
+        ui.firstLookPicture.visible and "middle slice" in ui.firstLookLabel.text and "cancel" in ui.firstLookLabel.text
+    )
+    assert picture.width() == ui.firstLookPicture.width and picture.height() == round(picture.width() * 50 / 90)
+    if end == "done":
+        succeed(ready)
+    elif end == "cancelled":
+        ready.click(ui.generateButton)
+        assert not ui.firstLookPicture.visible
+        ready.child.finish(3)
+    else:
+        ready.child.finish(1)
+    assert not ui.firstLookPicture.visible and not ui.firstLookLabel.visible
+    assert nothingIsLeft(ready)
+
+
+def test_a_short_run_has_no_first_look(ready):
+    import slicer
+
+    for slices, isLooked in ((23, False), (24, True)):  # 8 windows of 16 slices, and 9
+        slicer.util.updateVolumeFromArray(ready.ct, chest((slices, 64, 72)))
+        ready.click(ready.ui.generateButton)
+        assert ("--first-look" in ready.child.started[-1][1]) is isLooked
+        ready.child.finish(3)
+        ready.messages.clear()
 
 
 def test_a_disabled_button_says_why(ready, mrmlScene):
@@ -598,7 +648,7 @@ def test_a_model_of_the_heart(ready, mrmlScene, tmp_path):
     assert not ui.qualityComboBox.enabled and "slice by slice" in ui.qualityComboBox.toolTip
     assert "do not apply" in ui.modelLabel.text
     ready.click(ui.generateButton)
-    assert not {"--step", "--uncertainty", "--heart-mask"} & set(ready.child.started[-1][1])
+    assert not {"--step", "--uncertainty", "--heart-mask", "--first-look"} & set(ready.child.started[-1][1])
     ready.click(ui.generateButton)
     ready.child.finish(3)
     segmentation = mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "heart")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder
+from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder, removed_on_failure
 from SyntheticContrastLib.ct.errors import InputError
 
 
@@ -48,6 +48,18 @@ def test_an_interrupted_file_leaves_what_was_there(interruption: type[BaseExcept
             raise interruption
     assert everything(tmp_path) == ["out.nrrd"]
     assert (tmp_path / "out.nrrd").read_text() == "former"
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
+def test_an_early_file_goes_if_the_rest_fails(interruption: type[BaseException], tmp_path: Path) -> None:
+    early = tmp_path / "new" / "early.txt"
+    with removed_on_failure(early):
+        early.write_text("kept")
+    assert early.read_text() == "kept"
+    with pytest.raises(interruption), removed_on_failure(tmp_path / "other" / "early.txt"):
+        (tmp_path / "other" / "early.txt").write_text("gone")
+        raise interruption
+    assert everything(tmp_path) == ["new", "new/early.txt"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")

@@ -122,6 +122,53 @@ def test_uncertainty_and_preview(generate, dicom_folder, tmp_path):
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_first_look_is_there_before_the_first_progress(generate, nrrd_files, tmp_path, monkeypatch):
+    from SyntheticContrastLib.synthesis.progress import Reporter
+
+    path, there = tmp_path / "looks" / "f.png", []
+    tell = Reporter.progress
+    monkeypatch.setattr(Reporter, "progress", lambda *arguments: there.append(path.exists()) or tell(*arguments))
+    done = generate(
+        *("--input", nrrd_files[0], "--output", tmp_path / "o.nrrd", "--first-look", path, "--progress", "json")
+    )
+    assert done.status == 0 and done.err == "" and there and all(there)
+    told = events(done)
+    assert [event["event"] for event in told][:5] == ["start", "case", "read", "first_look", "progress"]
+    assert told[3] == {"event": "first_look", "case": "first", "path": str(path)}
+    assert path.read_bytes().startswith(b"\x89PNG") and leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("slices", [5, 16, 41])
+def test_the_first_look_is_the_middle_slice_of_one_window(tiny_bundle, slices):
+    """So it is the whole conversion's where there is one window only."""
+    from SyntheticContrastLib.ct.volume import CTVolume, Grid
+    from SyntheticContrastLib.synthesis.convert import Converter
+    from SyntheticContrastLib.synthesis.device import choose
+
+    hu = thorax_phantom((slices, 64, 72), (300 / slices, 5.0, 5.0)).ncct
+    converter = Converter(tiny_bundle, choose("cpu", "fp32"), step=16)
+    middle, first_look = converter.first_look(CTVolume(hu, Grid.axial(hu.shape, (5.0, 5.0, 5.0))))
+    assert middle == slices // 2 and first_look.shape == (64, 72)
+    first = max(0, min(middle - 8, slices - 16))
+    window = hu[first : first + 16]
+    whole = converter.convert(CTVolume(window, Grid.axial(window.shape, (5.0, 5.0, 5.0)))).hu
+    assert len(whole) == min(slices, 16)
+    np.testing.assert_array_equal(first_look, whole[middle - first])
+
+
+def test_the_first_look_shows_the_input_left_and_the_synthetic_slice_right(tmp_path):
+    from SyntheticContrastLib.analysis.first_look import write_first_look
+
+    before = np.full((40, 60), 50, np.int16)
+    write_first_look(tmp_path / "f.png", before, before + 150, (3.0, 2.0), 20, 41)
+    grey = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "f.png")))[..., :3].mean(axis=-1)
+    height, width = grey.shape
+    assert width == 900 and 500 < height < 560  # 120 x 120 mm, and two lines of text
+    assert grey[height // 2, 225] == pytest.approx(127, abs=2)  # 50 HU of 350/50
+    assert grey[height // 2, 675] == pytest.approx(236, abs=2)  # 200 HU
+    assert (grey[-40:] > 60).any() and (grey[:40] > 200).any()
+
+
 def test_a_person_reads_what_was_done(generate, dicom_folder, tmp_path):
     done = generate("--input", dicom_folder, "--output", tmp_path / "o.nrrd")
     for text in (
@@ -190,6 +237,19 @@ REFUSED = {
     "format against suffix": (["--input", "{nrrd}", "--output", "{out}", "--format", "nifti"], "is nrrd, not nifti"),
     "unknown format": (["--input", "{nrrd}", "--output", "{out}", "--format", "jpeg"], "invalid choice"),
     "preview is no png": (["--input", "{nrrd}", "--output", "{out}", "--preview", "{dir}/p.jpg"], "ends in .png"),
+    "first look is no png": (["--input", "{nrrd}", "--output", "{out}", "--first-look", "{dir}/f.jpg"], "ends in .png"),
+    "first look exists": (
+        ["--input", "{nrrd}", "--output", "{out}", "--first-look", "{existing_png}"],
+        "exists already",
+    ),
+    "first look at two": (
+        ["--input", "{nrrd}", "{dicom}", "--output", "{dir}/o", "--first-look", "{png}"],
+        "one input",
+    ),
+    "first look at a cohort": (
+        ["--cases", "{nrrd}", "--output", "{dir}/o", "--first-look", "{png}"],
+        "is for one input",
+    ),
     "uncertainty is a folder": (["--input", "{nrrd}", "--output", "{out}", "--uncertainty", "{dir}"], "ends in .nrrd"),
     "two inputs, a file": (["--input", "{nrrd}", "{dicom}", "--output", "{out}"], "give a folder"),
     "two inputs of one name": (["--input", "{nrrd}", "{nrrd}", "--output", "{dir}/o"], "both named first"),
@@ -214,7 +274,7 @@ def test_refusals_are_one_line_and_change_nothing(generate, nrrd_files, dicom_fo
     existing_png.write_text("kept")
     places = {
         **{"nrrd": nrrd_files[0], "dicom": dicom_folder, "dir": folder, "out": folder / "o.nrrd"},
-        **{"existing": existing, "existing_png": existing_png},
+        **{"png": folder / "f.png", "existing": existing, "existing_png": existing_png},
     }
     before = nrrd_files[0].read_bytes()
     done = generate(*(argument.format(**places) for argument in arguments))
@@ -349,6 +409,7 @@ def test_cancel_ends_soon_with_status_3_and_leaves_nothing(tiny_bundle, tmp_path
         entry.command(
             *(GENERATE, "--input", tmp_path / "in", "--output", output, "--model", tiny_bundle.folder),
             *("--progress", "json", "--uncertainty", tmp_path / "out" / "u.nrrd"),
+            *("--first-look", tmp_path / "looks" / "f.png"),
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -357,6 +418,7 @@ def test_cancel_ends_soon_with_status_3_and_leaves_nothing(tiny_bundle, tmp_path
     for line in child.stdout:
         if json.loads(line)["event"] == "progress":
             break
+    assert (tmp_path / "looks" / "f.png").exists()
     child.send_signal(number)
     rest, err = child.communicate(timeout=30)
     assert child.returncode == 3

@@ -171,6 +171,7 @@ def test_the_heart_of_a_chest_is_found_and_a_block_of_water_has_none(generate, t
 REFUSED = {
     "uncertainty": (["--uncertainty", "{dir}/u.nrrd"], "--uncertainty does not apply to tiny-heart"),
     "a step": (["--step", "4"], "--step does not apply to tiny-heart"),
+    "a first look": (["--first-look", "{dir}/f.png"], "--first-look does not apply to tiny-heart"),
     "mask missing": (["--heart-mask", "{dir}/none.nrrd"], "none.nrrd does not exist"),
     "mask is a folder": (["--heart-mask", "{dir}"], "is no file"),
     "mask of another type": (["--heart-mask", "{text}"], "notes.txt is of no known type"),

@@ -56,6 +56,17 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def removed_on_failure(path: Path) -> Iterator[None]:
+    """Remove the file `path`, and the parent folders that were missing, if the block fails."""
+    with _parents(path):
+        try:
+            yield
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
 def clear_partial(paths: Iterable[Path]) -> None:
     """Remove what a killed process left under temporary names of these results, which nobody may be writing now."""
     names: dict[Path, set[str]] = {}

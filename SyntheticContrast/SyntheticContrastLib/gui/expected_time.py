@@ -16,11 +16,15 @@ GF_EXPONENT = 1.56
 START_SECONDS = 5.0  # of Python and PyTorch
 
 
+def windowCount(slices: int, depth: int, step: int) -> int:
+    """As `sliding_window.window_starts` counts them."""
+    return 1 + math.ceil((max(slices, depth) - depth) / step)
+
+
 def windowMegavoxels(shape_zyx: tuple[int, int, int], depth: int, step: int) -> float:
-    """10^6 voxels that the network sees in all windows together; as `sliding_window.window_starts` counts them."""
+    """10^6 voxels that the network sees in all windows together."""
     z, y, x = shape_zyx
-    windows = 1 + math.ceil((max(z, depth) - depth) / step)
-    return windows * depth * y * x / 1e6
+    return windowCount(z, depth, step) * depth * y * x / 1e6
 
 
 def rememberSpeed(card: Card, device: str, megavoxels: float, seconds: float) -> None:

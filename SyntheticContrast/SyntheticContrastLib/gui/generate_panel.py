@@ -24,7 +24,7 @@ from SyntheticContrastLib.gui.generation import Generation, Order
 from SyntheticContrastLib.gui.packages import Packages, readPackages
 from SyntheticContrastLib.gui.parameters import Quality
 from SyntheticContrastLib.gui.user_models import KnownModels, addBundle
-from SyntheticContrastLib.gui.words import duration, sentence
+from SyntheticContrastLib.gui.words import duration, firstLookCaption, sentence
 from SyntheticContrastLib.models.bundle import Bundle, Card
 from SyntheticContrastLib.scene.sample import addPhantomPair
 from SyntheticContrastLib.scene.volumes import checkInput, checkOutput, gridOf, isSynthetic
@@ -60,6 +60,7 @@ class GeneratePanel:
         self.checkedInput: tuple[Any, str] = (None, "")
         self.entered = False
         self.cardDialog: Any = None
+        self.firstLook: tuple[Path, int] | None = None  # the picture that is loaded, and its width
         self.filling = False
         self.toolTips = {name: getattr(ui, name).toolTip for name in self.inputs() + self.buttons()}
 
@@ -268,6 +269,7 @@ class GeneratePanel:
             parameters.precision,
             parameters.uncertainty,
             parameters.heartMask,
+            firstLook=True,
         )
         generation = Generation(
             parameters.inputVolume,
@@ -503,6 +505,22 @@ class GeneratePanel:
                 text = _("{slices}, {time} left").format(slices=text, time=duration(progress.secondsLeft))
             ui.progressBar.format = text
         ui.stateLabel.text = self.describe(why)
+        self.refreshFirstLook()
+
+    def refreshFirstLook(self) -> None:
+        """The middle slice, as wide as the panel, while a generation goes on."""
+        ui, generation = self.ui, self.generation
+        path = generation.firstLook if generation is not None and not generation.stopping else None
+        if path is None:
+            self.firstLook = None
+        elif self.firstLook != (path, ui.stateLabel.width):  # the picture's width too, which has none until shown
+            self.firstLook = (path, ui.stateLabel.width)
+            picture = qt.QPixmap(str(path))
+            ui.firstLookPicture.setPixmap(
+                picture.scaledToWidth(max(200, self.firstLook[1]), qt.Qt.SmoothTransformation)
+            )
+        ui.firstLookPicture.visible = ui.firstLookLabel.visible = path is not None
+        ui.firstLookLabel.text = firstLookCaption() if path is not None else ""
 
     def describe(self, why: str) -> str:
         generation = self.generation

@@ -17,19 +17,22 @@ from slicer.util import VTKObservationMixin
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.gui.child_process import Child, ChildProcess
+from SyntheticContrastLib.gui.expected_time import windowCount
 from SyntheticContrastLib.gui.words import sentence
 from SyntheticContrastLib.models.bundle import Bundle
 from SyntheticContrastLib.scene.heart_mask import writeHeartMask
-from SyntheticContrastLib.scene.volumes import addSynthetic, addUncertainty, checkOutput, readOutput, writeInput
+from SyntheticContrastLib.scene.volumes import addSynthetic, addUncertainty, checkOutput, gridOf, readOutput, writeInput
 
 ENTRY = Path(__file__).resolve().parents[2] / "SyntheticContrastCLI" / "generate.py"
 CANCEL_GRACE = 5.0  # seconds until it is killed
+SOON_DONE = 8  # windows: with so few the result comes about as soon as a first look at it
 DONE, BAD_INPUT, OUT_OF_MEMORY = 0, 2, 4  # exit statuses of an entry, see its command-line contract
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to generate with. `step` and `uncertainty` are for a model of the whole chest, `heartMask` of the heart."""
+    """What to generate with. `heartMask` is for a model of the heart; `step`, `uncertainty` and `firstLook`, a picture
+    of the middle slice while a long run goes on, are for one of the whole chest."""
 
     bundle: Bundle
     step: int = 1
@@ -37,6 +40,7 @@ class Order:
     precision: str = "auto"
     uncertainty: bool = False
     heartMask: slicer.vtkMRMLSegmentationNode | None = None
+    firstLook: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Generation(VTKObservationMixin):
 
     Attributes:
         outcome: "" before the end, then "done", "cancelled" or "failed".
+        firstLook: the picture of the middle slice, a PNG that is there as long as the run goes on; None before.
         message: why it failed and what to do, in one line; or why it was cancelled, unless the user did.
     """
 
@@ -77,6 +82,7 @@ class Generation(VTKObservationMixin):
         self.output, self.uncertainty = outputNode, None
         self.outcome = self.message = ""
         self.progress = Progress()
+        self.firstLook: Path | None = None
         self.started: dict[str, Any] = {}  # the fields of the event "start": device, device_reason, ...
         self.changes: list[dict[str, Any]] = []  # of tissues, of the event "written"
         self._child: Child = child or ChildProcess()
@@ -144,6 +150,9 @@ class Generation(VTKObservationMixin):
                 arguments += ["--heart-mask", str(writeHeartMask(order.heartMask, self.inputNode, folder))]
             return arguments
         arguments += ["--step", str(order.step)]
+        slices = gridOf(self.inputNode).shape_zyx[0]
+        if order.firstLook and windowCount(slices, order.bundle.card.patch_depth, order.step) > SOON_DONE:
+            arguments += ["--first-look", str(folder / "first_look.png")]
         if order.uncertainty:
             self._uncertaintyFile = folder / "uncertainty.nrrd"
             arguments += ["--uncertainty", str(self._uncertaintyFile)]
@@ -168,6 +177,8 @@ class Generation(VTKObservationMixin):
             self._onLog(line)
         if name == "start":
             self.started = event
+        elif name == "first_look":
+            self.firstLook = Path(event["path"])
         elif name == "written":
             self.changes = event["changes"]
         elif name == "end":
@@ -176,6 +187,7 @@ class Generation(VTKObservationMixin):
 
     def _onEnd(self, status: int) -> None:
         self.removeObservers()
+        self.firstLook = None
         try:
             if self.outcome == "cancelled":
                 return

@@ -1,4 +1,4 @@
-"""Times in words. No Qt."""
+"""Times, errors and a picture in words. No Qt."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def sentence(error: object) -> str:
     """One line with a capital first and a full stop last, of an error's text."""
     text = " ".join(str(error).split())
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def firstLookCaption() -> str:
+    return _(
+        "First look at the middle slice, from one window; the result averages several and is smoother. If it makes no "
+        "sense, cancel."
+    )

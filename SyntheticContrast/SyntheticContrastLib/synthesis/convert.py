@@ -105,6 +105,18 @@ class Converter:
             on_fallback=on_fallback,
         )
 
+    def first_look(self, volume: CTVolume) -> tuple[int, NDArray[np.int16]]:
+        """Index of the middle slice, and its sCECT in HU, (Y, X), from the one window around it.
+
+        Not for a model of the heart. Where windows overlap, `convert` gives their mean instead.
+        """
+        assert isinstance(self._shape, Patch)
+        slices, depth = len(volume.hu), self._shape.depth
+        middle = slices // 2
+        first = max(0, min(middle - depth // 2, slices - depth))
+        window = synthesise(volume.hu[first : first + depth], self._network, self._shape, self.compute)
+        return middle, window.hu[middle - first]
+
     def provenance(self, volume: CTVolume, given_heart: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """What decides the result: equal provenance, equal sCECT (but for rounding on another device).
 

@@ -31,13 +31,21 @@ class Task:
     preview: Path | None = None
     record: Path | None = None
     heart_mask: Path | None = None
+    first_look: Path | None = None
 
     @property
     def outputs(self) -> list[Path]:
-        return [path for path in (self.output, self.uncertainty, self.preview) if path]
+        return [path for path in (self.output, self.uncertainty, self.preview, self.first_look) if path]
 
 
-def single_task(ncct: Path, output: Path, format_: str | None, uncertainty: Path | None, preview: Path | None) -> Task:
+def single_task(
+    ncct: Path,
+    output: Path,
+    format_: str | None,
+    uncertainty: Path | None,
+    preview: Path | None,
+    first_look: Path | None = None,
+) -> Task:
     """`output` names the file by its suffix, the folder of the DICOM series, or a folder to put the file into.
 
     Raises:
@@ -52,9 +60,10 @@ def single_task(ncct: Path, output: Path, format_: str | None, uncertainty: Path
         output = output / f"{case}_sCECT{SUFFIXES[format_]}"
     if uncertainty and _format_by_suffix(uncertainty) is None:
         raise InputError(f"uncertainty {uncertainty.name}: give a file that ends in .nrrd, .nii or .nii.gz")
-    if preview and preview.suffix.lower() != ".png":
-        raise InputError(f"preview {preview.name}: give a file that ends in .png")
-    return Task(case, ncct, output, format_, uncertainty, preview)
+    for name, picture in (("preview", preview), ("first look", first_look)):
+        if picture and picture.suffix.lower() != ".png":
+            raise InputError(f"{name} {picture.name}: give a file that ends in .png")
+    return Task(case, ncct, output, format_, uncertainty, preview, first_look=first_look)
 
 
 def cohort_tasks(
