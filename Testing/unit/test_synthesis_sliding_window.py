@@ -66,6 +66,13 @@ def test_windows_start_at_the_top_and_reach_the_end(slices, step, count):
     assert set().union(*(range(start, start + 16) for start in starts)) == set(range(slices))
 
 
+def test_a_volume_that_is_read_only_is_taken():
+    """As one that is mapped from a file; PyTorch warns of such, and warnings are errors here."""
+    hu = random_hu((17, 16, 16))
+    hu.flags.writeable = False
+    assert np.array_equal(synthesise(hu, Identity(), PATCH, CPU).hu, hu)
+
+
 @pytest.mark.parametrize("slices", [1, 2, 5, 15])
 def test_thin_volume_is_continued_by_its_edges_and_cropped(slices):
     hu = random_hu((slices, 16, 16))

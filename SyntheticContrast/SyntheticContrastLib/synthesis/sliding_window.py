@@ -129,7 +129,7 @@ def synthesise(
 
 def _send(values: NDArray, device: torch.device) -> Tensor:
     """float32 on the device; the copy to a GPU does not wait for what the GPU is computing."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    tensor = torch.from_numpy(np.array(values, order="C"))  # a copy: PyTorch warns of arrays that are read-only
     if device.type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device).float()
