@@ -27,7 +27,7 @@ from SyntheticContrastLib.ct.window import to_windows
 from SyntheticContrastLib.models.choi2021 import IN_PLANE_MULTIPLE, Generator
 from SyntheticContrastLib.models.folding import fold
 from SyntheticContrastLib.synthesis.device import Compute, choose
-from SyntheticContrastLib.synthesis.gpu import LAYOUTS, forward
+from SyntheticContrastLib.synthesis.preparation import LAYOUTS, forward
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu.json"

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -160,8 +161,9 @@ def volume(network, size, repeats):
     tasks = {"MONAI sliding_window_inference, plain, fp32": peer}
     for precision in ("fp32", "bf16"):
         compute = Compute("cpu", precision, "", "")
-        tasks[f"ours, PyTorch, {precision}"] = ours(compute, folded)
-        tasks[f"ours, OpenVINO, {precision}"] = ours(compute, OpenVinoNetwork(folded, precision))
+        tasks[f"ours, PyTorch, {precision}"] = ours(compute, copy.deepcopy(folded))
+        openvino = OpenVinoNetwork(copy.deepcopy(folded), precision)
+        tasks[f"ours, OpenVINO, {precision}"] = ours(replace(compute, engine="OpenVINO"), openvino)
     return summary(take_turns(tasks, repeats), next(iter(tasks)))
 
 

@@ -40,7 +40,7 @@ def main(who, gf, size, slices):
         if engine == "OpenVINO":
             network = OpenVinoNetwork(network, precision)
         patch = Patch(DEPTH, WINDOWS, WINDOWS[0], IN_PLANE_MULTIPLE, 256)
-        synthesise(hu, network, patch, Compute("cpu", precision, "", ""), step=DEPTH)
+        synthesise(hu, network, patch, Compute("cpu", precision, "", "", engine), step=DEPTH)
     # Not ru_maxrss: a child starts with the peak of the process that it was forked from.
     peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
     print(int(peak[1]) // 1024)

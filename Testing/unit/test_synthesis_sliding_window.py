@@ -8,7 +8,9 @@ import torch
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.window import to_windows
-from SyntheticContrastLib.synthesis import gpu, predict, process
+from SyntheticContrastLib.models.choi2021 import Generator
+from SyntheticContrastLib.models.folding import fold
+from SyntheticContrastLib.synthesis import predict, preparation, process
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise, window_starts
 from unit.tiny import WINDOWS
@@ -214,12 +216,25 @@ def test_out_of_memory_on_the_cpu_ends_with_a_clear_line():
         synthesise(random_hu((16, 8, 8)), Hungry(), PATCH, CPU)
 
 
+def test_in_bf16_on_a_cpu_kernels_are_kept_in_bf16_and_give_what_autocast_gives():
+    torch.manual_seed(0)
+    network = fold(Generator(gf=2, norm="keras"))
+    hu, patch = random_hu((17, 128, 128)), dataclasses.replace(PATCH, in_plane_multiple=128, minimum_in_plane=128)
+    window = torch.from_numpy(to_windows(hu[:16], WINDOWS))[None]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = 1000 * network(window)[0, 0].float().numpy()
+    found = synthesise(hu, network, patch, dataclasses.replace(CPU, precision="bf16")).hu
+    assert {p.dtype for p in network.parameters() if p.dim() > 1} == {torch.bfloat16}
+    assert {p.dtype for p in network.parameters() if p.dim() == 1} == {torch.float32}
+    assert np.abs(found[0] - expected[0]).max() <= 0.5
+
+
 def test_the_faster_layout_is_taken_and_computes_the_same():
     network = torch.nn.Conv3d(2, 4, 3, padding=1).eval()
     window = torch.rand(1, 2, 4, 16, 16)
     expected = network(window)
-    layout = gpu.fastest_layout(network, window, CPU)
-    assert layout in gpu.LAYOUTS
+    layout = preparation.fastest_layout(network, window, CPU)
+    assert layout in preparation.LAYOUTS
     torch.testing.assert_close(network.to(memory_format=layout)(window), expected)
 
 
@@ -233,7 +248,7 @@ def test_as_many_windows_at_once_as_fit_on_the_gpu(monkeypatch, needed, free, at
         "reset_peak_memory_stats": None, "empty_cache": None,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
-    assert gpu.windows_that_fit(Identity(), torch.zeros(1, 1, 2, 8, 8), CPU) == at_once
+    assert preparation.windows_that_fit(Identity(), torch.zeros(1, 1, 2, 8, 8), CPU) == at_once
 
 
 def test_other_errors_are_not_taken_for_memory():

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis.device import Compute
-from SyntheticContrastLib.synthesis.gpu import prepare_network
 from SyntheticContrastLib.synthesis.predict import predict
+from SyntheticContrastLib.synthesis.preparation import prepare_network
 from SyntheticContrastLib.synthesis.process import check_cancelled
 
 AIR_HU = -1000

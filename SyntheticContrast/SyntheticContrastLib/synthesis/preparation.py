@@ -1,4 +1,4 @@
-"""What a network needs to run fast on a GPU: the memory layout that is faster there, and windows enough to fill it."""
+"""How a network lies in memory: on a GPU in the layout that is faster, and how many windows fit; on a CPU lean."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ TIMED = 3  # forward passes of each layout
 def prepare_network(network: nn.Module, window: Tensor, compute: Compute) -> int:
     """Bring `network` to its device, on a GPU in the layout that is faster for `window`; returns windows at once.
 
+    On the CPU in bf16 its kernels are kept so: autocast would round them at each pass, and keep both.
+
     window: (1, C, Z, Y, X), as the network will see them.
     """
     device = torch.device(compute.device)
     network.to(device)
     if device.type != "cuda":
+        if compute.dtype == torch.bfloat16 and compute.engine == "PyTorch":
+            for kernel in (parameter for parameter in network.parameters() if parameter.dim() > 1):
+                kernel.data = kernel.data.bfloat16()
         return 1
     torch.backends.cudnn.benchmark = True  # all windows have one shape
     try:
