@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from SyntheticContrastLib.ct.volume import CTVolume
     from SyntheticContrastLib.models.bundle import Card
 
 
@@ -198,6 +197,7 @@ def convert_first(task: planning.Task, converter, args: argparse.Namespace, repo
 def convert_one(task: planning.Task, converter, args: argparse.Namespace, report: Reporter) -> bool:
     """False if an earlier run finished it."""
     from SyntheticContrastLib.analysis.change import format_table, tissue_changes
+    from SyntheticContrastLib.analysis.first_look import write_first_look
     from SyntheticContrastLib.analysis.preview import write_preview
     from SyntheticContrastLib.ct.dicom_write import check_series_folder
     from SyntheticContrastLib.ct.mask import read_mask
@@ -234,17 +234,24 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
     if converter.heart_only:
         heart = find_heart(volume) if given_heart is None else given_heart
         tell_heart(task, heart, volume.spacing_zyx, report)
+
+    def tell_fallback(message: str) -> None:
+        report.event("warning", f"\n  {message}", case=task.case, message=message)
+
     with ExitStack() as undone_on_failure:
         if task.first_look:
             undone_on_failure.enter_context(removed_on_failure(task.first_look))
-            show_first_look(task.case, task.first_look, volume, converter, report)
+            middle, scect = converter.first_look(volume, tell_fallback)
+            write_first_look(task.first_look, volume.hu[middle], scect, volume.spacing_zyx[1:], middle, z)
+            path = str(task.first_look)
+            report.event("first_look", f"  first look: {path}", case=task.case, path=path)
         report.begin()
         result = converter.convert(
             volume,
             heart,
             uncertainty=task.uncertainty is not None,
             on_progress=lambda done, total: report.progress(task.case, done, total),
-            on_fallback=lambda message: report.event("warning", f"\n  {message}", case=task.case, message=message),
+            on_fallback=tell_fallback,
         )
         write_result(
             task,
@@ -270,15 +277,6 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         changes=[vars(change) for change in changes],
     )
     return True
-
-
-def show_first_look(case: str, path: Path, volume: CTVolume, converter, report: Reporter) -> None:
-    """So that a run that makes no sense can be cancelled after seconds."""
-    from SyntheticContrastLib.analysis.first_look import write_first_look
-
-    middle, scect = converter.first_look(volume)
-    write_first_look(path, volume.hu[middle], scect, volume.spacing_zyx[1:], middle, len(volume.hu))
-    report.event("first_look", f"  first look: {path}", case=case, path=str(path))
 
 
 def tell_heart(

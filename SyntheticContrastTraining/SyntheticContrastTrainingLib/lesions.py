@@ -40,7 +40,7 @@ def add_lesions(
 
     both = [ncct.astype(np.float32), cect.astype(np.float32)]
     around = uniform_filter(both[0], (1, 7, 7))
-    change = both[1] - both[0]
+    change = uniform_filter(both[1] - both[0], (1, 3, 3))  # smoothed: noise of two scans would leave specks in a mass
     lung, hilar = begin_where(around, change, spacing_zyx)
     for _ in range(int(random.integers(1, MOST + 1))):
         if not len(lung):
@@ -65,11 +65,11 @@ def begin_where(
 
     around: NCCT, smoothed; change: CECT - NCCT; both (Z, Y, X) HU. One voxel in COARSE x COARSE stands for all.
     """
-    from scipy.ndimage import binary_fill_holes, uniform_filter
+    from scipy.ndimage import binary_dilation, uniform_filter
 
     around, change = around[:, ::COARSE, ::COARSE], change[:, ::COARSE, ::COARSE]
-    within = np.stack([binary_fill_holes(axial > LUNG_HU[1]) for axial in around])  # not the air at the skin
-    lung = within & (around > LUNG_HU[0]) & (around < LUNG_HU[1])
+    outside = binary_dilation(around <= LUNG_HU[0], np.ones((1, 5, 5)))  # with the half air, half skin at its edge
+    lung = (around > LUNG_HU[0]) & (around < LUNG_HU[1]) & ~outside
     side = 2 * round(NEAR_MM / (COARSE * spacing_zyx[1])) + 1
     near = uniform_filter((change > ENHANCED_HU).astype(np.float32), (1, side, side)) > 0.01
     return np.argwhere(lung) * (1, COARSE, COARSE), np.argwhere(lung & near) * (1, COARSE, COARSE)

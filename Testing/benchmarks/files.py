@@ -18,8 +18,11 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / "SyntheticContrast"), str(REPOSITORY / "Testing")]
+
+from benchmarks.inference import machine
+
 RESULTS = Path(__file__).resolve().parent / "results" / "files.json"
-SEED = 0
 
 MAKE = """
 import sys; from pathlib import Path; import numpy as np
@@ -59,7 +62,13 @@ with tempfile.TemporaryDirectory() as out:
     print(time.perf_counter() - started)
 """
 TASKS = ("read DICOM", "read NRRD", "write DICOM", "write NRRD", "write the panel's NRRD")
-STAGES = ("model ready", "CT read", "first window", "result written")
+STAGES = {
+    "start": "model ready",
+    "read": "CT read",
+    "first_look": "first look shown",
+    "progress": "first window",
+    "written": "result written",
+}
 
 
 def python(code, *arguments, checkout):
@@ -74,15 +83,16 @@ def generate(folder, step, checkout):
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, entry, "--input", folder / "ct.nrrd", "--output", Path(out) / "o.nrrd"]
         command += ["--step", str(step), "--device", "cpu", "--progress", "json"]
-        if "--uncompressed" in entry.read_text(encoding="utf-8"):
-            command.append("--uncompressed")
+        known = entry.read_text(encoding="utf-8")
+        command += ["--uncompressed"] if "--uncompressed" in known else []
+        command += ["--first-look", Path(out) / "look.png"] if "--first-look" in known else []
         started = time.perf_counter()
         found = {}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
-                stage = {"start": 0, "read": 1, "progress": 2, "written": 3}.get(json.loads(line)["event"])
-                if stage is not None:
-                    found.setdefault(STAGES[stage], time.perf_counter() - started)
+                event = json.loads(line)["event"]
+                if event in STAGES:
+                    found.setdefault(STAGES[event], time.perf_counter() - started)
         if process.returncode:
             raise SystemExit(f"generate.py ended with status {process.returncode}")
     return found
@@ -120,9 +130,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         python(MAKE, folder, slices, checkout=REPOSITORY)
         seconds = measure(Path(folder), checkouts, args.step, args.repeats)
-    text = (
-        json.dumps({"slices": slices, "step": args.step, "repeats": args.repeats, "seconds": seconds}, indent=2) + "\n"
-    )
+    result = {"machine": machine(), "slices": slices, "step": args.step, "repeats": args.repeats, "seconds": seconds}
+    text = json.dumps(result, indent=2) + "\n"
     print(text)
     output = args.output or (RESULTS if args.full else None)
     if output:

@@ -31,7 +31,15 @@ from SyntheticContrastLib.synthesis.preparation import LAYOUTS, forward
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu.json"
-DENSE_BF16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "RTX 4090": 165e12}
+DENSE_BF16 = {  # by what the driver calls the card; of one that is not here no share is given
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA GeForce RTX 4090": 165e12,
+}
 
 
 def operations(network, size):
@@ -109,6 +117,9 @@ def windows(network, size, compute, repeats, peak):
                     "share_of_peak": round(speed / peak, 3) if peak else None,
                 }
             )
+        del tasks, x
+        if compute.device != "cpu":
+            torch.cuda.empty_cache()
     return {"gflop_a_window": round(operation_count / 1e9, 1), "rows": rows}
 
 
@@ -137,10 +148,15 @@ def volume(plain, slices, size, compute, repeats):
     for turn in range(repeats + 1):
         for name, task in tasks.items():
             started = time.perf_counter()
-            task()
+            try:
+                task()
+            except torch.cuda.OutOfMemoryError:
+                continue
             if turn:
                 taken[name].append(time.perf_counter() - started)
-    return {name: round(statistics.median(seconds), 3) for name, seconds in taken.items()}
+    return {
+        name: round(statistics.median(seconds), 3) if seconds else "out of memory" for name, seconds in taken.items()
+    }
 
 
 def main():
@@ -157,7 +173,10 @@ def main():
     args = parser.parse_args()
     compute = choose(args.device, "bf16")
     card = torch.cuda.get_device_name(compute.device) if compute.device != "cpu" else "none"
-    peak = next((speed for name, speed in DENSE_BF16.items() if name in card), None)
+    peak = DENSE_BF16.get(card)
+    if compute.device != "cpu":
+        torch.cuda.set_device(compute.device)
+        torch.backends.cudnn.benchmark = True  # as generate.py computes
     torch.manual_seed(0)
     plain = Generator(gf=args.gf, norm="instance").eval().requires_grad_(False).to(compute.device)
     slices = args.slices or (300 if args.full else 64)

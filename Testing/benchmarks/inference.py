@@ -19,6 +19,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,7 @@ def machine():
         "processor": (names or [platform.processor()])[0],
         "bf16": [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags],
         "cores": os.cpu_count(),
-        "versions": {name: version(name) for name in ("torch", "openvino", "monai")},
+        "versions": {name: version(name) for name in ("torch", "openvino", "monai") if find_spec(name)},
     }
 
 
@@ -215,11 +216,14 @@ def main():
         "peak_memory_mib": lambda: peak_memory(gf, pixels),
     }
     output = args.output or (RESULTS if args.full else None)
-    result = json.loads(output.read_text()) if args.part and output and output.exists() else {}
-    result |= {
+    conditions = {
         "machine": machine(),
         "network": {"gf": gf, "window": [DEPTH, pixels, pixels], "repeats": args.repeats},
     }
+    earlier = json.loads(output.read_text()) if args.part and output and output.exists() else {}
+    if earlier and {name: earlier[name] for name in conditions} != conditions:
+        parser.error("the results are of another machine or other repeats: measure all parts")
+    result = conditions | {name: earlier[name] for name in parts if name in earlier}
     result |= {name: measure() for name, measure in parts.items() if args.part in (None, *name.split("_"))}
     text = json.dumps(result, indent=2) + "\n"
     print(text)

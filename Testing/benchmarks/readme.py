@@ -90,7 +90,7 @@ def gpu(result):
     ]
     text = f"On one {result['machine']['card']}:\n\n"
     text += table("| one window, folded, bf16 | at once | ms | TFLOP/s | of the card's peak |", rows)
-    rows = [f"| {name} | {seconds:.2f} |" for name, seconds in result["volume"].items()]
+    rows = [f"| {name} | {seconds} |" for name, seconds in result["volume"].items()]
     return text + table(f"| {result['network']['slices']} slices at step 1 | seconds |", rows)
 
 

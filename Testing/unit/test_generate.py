@@ -237,6 +237,14 @@ REFUSED = {
     "format against suffix": (["--input", "{nrrd}", "--output", "{out}", "--format", "nifti"], "is nrrd, not nifti"),
     "unknown format": (["--input", "{nrrd}", "--output", "{out}", "--format", "jpeg"], "invalid choice"),
     "preview is no png": (["--input", "{nrrd}", "--output", "{out}", "--preview", "{dir}/p.jpg"], "ends in .png"),
+    "two outputs of one name": (
+        ["--input", "{nrrd}", "--output", "{out}", "--preview", "{png}", "--first-look", "{png}"],
+        "named for two outputs",
+    ),
+    "picture within the series": (
+        ["--input", "{nrrd}", "--output", "{dir}/o", "--format", "dicom", "--first-look", "{dir}/o/f.png"],
+        "within the DICOM series",
+    ),
     "first look is no png": (["--input", "{nrrd}", "--output", "{out}", "--first-look", "{dir}/f.jpg"], "ends in .png"),
     "first look exists": (
         ["--input", "{nrrd}", "--output", "{out}", "--first-look", "{existing_png}"],

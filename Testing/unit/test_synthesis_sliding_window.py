@@ -10,7 +10,7 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.window import to_windows
 from SyntheticContrastLib.models.choi2021 import Generator
 from SyntheticContrastLib.models.folding import fold
-from SyntheticContrastLib.synthesis import predict, preparation, process
+from SyntheticContrastLib.synthesis import predict, preparation, process, sliding_window
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise, window_starts
 from unit.tiny import WINDOWS
@@ -205,6 +205,24 @@ def test_out_of_memory_falls_back_and_says_so(monkeypatch, limit, batches, messa
     assert network.batches[0] == batches
     assert len(said) == messages
     assert ("CPU" in said[-1]) if limit == 0 else all("window(s) at once" in line for line in said)
+
+
+def test_out_of_memory_beside_the_network_starts_again_on_the_cpu(monkeypatch):
+    """As when another job fills the card before the windows are made."""
+    devices, said = [], []
+    convert = sliding_window._synthesise
+
+    def run(hu, network, patch, compute, *others):
+        devices.append(compute.device)
+        if compute.device != "cpu":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return convert(hu, network, patch, compute, *others)
+
+    monkeypatch.setattr(sliding_window, "_synthesise", run)
+    hu = random_hu((17, 8, 8))
+    found = synthesise(hu, Identity(), PATCH, Compute("cuda:0", "bf16", "", ""), on_fallback=said.append)
+    assert np.array_equal(found.hu, hu) and devices == ["cuda:0", "cpu"]
+    assert said == ["cuda:0 is out of memory: starting again on the CPU in fp32"]
 
 
 def test_out_of_memory_on_the_cpu_ends_with_a_clear_line():

@@ -58,12 +58,14 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def removed_on_failure(path: Path) -> Iterator[None]:
-    """Remove the file `path`, and the parent folders that were missing, if the block fails."""
+    """Remove the new file `path`, and the parent folders that were missing, if the block fails."""
+    existed = path.exists()
     with _parents(path):
         try:
             yield
         except BaseException:
-            path.unlink(missing_ok=True)
+            if not existed:
+                path.unlink(missing_ok=True)
             raise
 
 

@@ -43,9 +43,10 @@ def fold_axis(taps: int, step: int) -> Tensor:
 def fold_conv(weight: Tensor, bias: Tensor, z_step: int) -> tuple[Tensor, Tensor]:
     """Kernel (out, in, taps z, y, x) and bias of an `UpConv3d` to those of one convolution that gives all phases."""
     z, y, x = (fold_axis(taps, step).to(weight) for taps, step in zip(weight.shape[2:], (z_step, 2, 2), strict=True))
-    together = torch.einsum("azi,byj,cxk->abczyxijk", z, y, x).flatten(6).flatten(0, 2)  # (phases, z, y, x, taps)
-    phases, *taps, _ = together.shape
-    kernel = torch.einsum("oit,pft->opif", weight.flatten(2), together.flatten(1, 3))
+    with torch.autocast(weight.device.type, enabled=False):  # sums in the weights' own precision
+        together = torch.einsum("azi,byj,cxk->abczyxijk", z, y, x).flatten(6).flatten(0, 2)  # (phases, z, y, x, taps)
+        phases, *taps, _ = together.shape
+        kernel = torch.einsum("oit,pft->opif", weight.flatten(2), together.flatten(1, 3))
     return kernel.reshape(-1, weight.shape[1], *taps), bias.repeat_interleave(phases)
 
 

@@ -105,7 +105,9 @@ class Converter:
             on_fallback=on_fallback,
         )
 
-    def first_look(self, volume: CTVolume) -> tuple[int, NDArray[np.int16]]:
+    def first_look(
+        self, volume: CTVolume, on_fallback: Callable[[str], None] = lambda message: None
+    ) -> tuple[int, NDArray[np.int16]]:
         """Index of the middle slice, and its sCECT in HU, (Y, X), from the one window around it.
 
         Not for a model of the heart. Where windows overlap, `convert` gives their mean instead.
@@ -114,7 +116,8 @@ class Converter:
         slices, depth = len(volume.hu), self._shape.depth
         middle = slices // 2
         first = max(0, min(middle - depth // 2, slices - depth))
-        window = synthesise(volume.hu[first : first + depth], self._network, self._shape, self.compute)
+        slab = volume.hu[first : first + depth]
+        window = synthesise(slab, self._network, self._shape, self.compute, on_fallback=on_fallback)
         return middle, window.hu[middle - first]
 
     def provenance(self, volume: CTVolume, given_heart: NDArray[np.bool_] | None = None) -> dict[str, Any]:

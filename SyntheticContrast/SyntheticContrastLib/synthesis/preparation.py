@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from SyntheticContrastLib.synthesis.device import Compute
+from SyntheticContrastLib.synthesis.process import is_out_of_memory
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last_3d)
 MOST_AT_ONCE = 16
@@ -33,7 +34,9 @@ def prepare_network(network: nn.Module, window: Tensor, compute: Compute) -> int
     try:
         network.to(memory_format=fastest_layout(network, window, compute))
         return windows_that_fit(network, window, compute)
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return 1  # the prediction says so, and goes on with the CPU
 
 

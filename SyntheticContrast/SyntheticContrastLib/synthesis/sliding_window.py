@@ -20,7 +20,7 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.predict import predict
 from SyntheticContrastLib.synthesis.preparation import prepare_network
-from SyntheticContrastLib.synthesis.process import check_cancelled
+from SyntheticContrastLib.synthesis.process import check_cancelled, is_out_of_memory
 
 AIR_HU = -1000
 OUTSIDE_HU = -1024  # at or below it the scanner measured nothing: outside the scan circle, or the end of its scale
@@ -83,10 +83,32 @@ def synthesise(
         OutOfMemoryError: when even one window does not fit on the CPU.
         Cancelled: when the process was asked to stop.
     """
-    depth = patch.depth
-    if not 1 <= step <= depth:
-        raise InputError(f"step {step} is out of range: use 1 to {depth} slices")
-    slices = len(hu)
+    if not 1 <= step <= patch.depth:
+        raise InputError(f"step {step} is out of range: use 1 to {patch.depth} slices")
+    try:
+        return _synthesise(hu, network, patch, compute, step, uncertainty, on_progress, on_fallback)
+    except (MemoryError, RuntimeError) as error:
+        if compute.device == "cpu" or not is_out_of_memory(error):
+            raise
+    # Outside the handler, whose traceback would keep the tensors alive.
+    on_fallback(f"{compute.device} is out of memory: starting again on the CPU in fp32")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    on_cpu = Compute("cpu", "fp32", "the GPU is out of memory", "safe on this device")
+    return _synthesise(hu, network, patch, on_cpu, step, uncertainty, on_progress, on_fallback)
+
+
+def _synthesise(
+    hu: NDArray,
+    network: nn.Module,
+    patch: Patch,
+    compute: Compute,
+    step: int,
+    uncertainty: bool,
+    on_progress: Callable[[int, int], None],
+    on_fallback: Callable[[str], None],
+) -> Synthesis:
+    depth, slices = patch.depth, len(hu)
     missing = max(0, depth - slices)  # a thin volume is continued by its edge slices
     sources = np.clip(np.arange(slices + missing) - missing // 2, 0, slices - 1)
     y_pad, x_pad = (_in_plane_padding(size, patch) for size in hu.shape[1:])
@@ -117,9 +139,9 @@ def synthesise(
         if first < last:
             kept = slice(first - start + missing // 2, last - start + missing // 2)
             values = _to_hu(mean[kept], _send(hu[first:last], device), patch)
-            result[first:last].copy_(values, non_blocking=True)
+            result[first:last].copy_(values, non_blocking=on_gpu)
             if spread is not None and deviation is not None:
-                spread[first:last].copy_(deviation[kept] * (patch.output_window[0] / 2), non_blocking=True)
+                spread[first:last].copy_(deviation[kept] * (patch.output_window[0] / 2), non_blocking=on_gpu)
         queue.add()
         on_progress(last, slices)
         check_cancelled()

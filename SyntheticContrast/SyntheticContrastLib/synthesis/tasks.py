@@ -126,6 +126,12 @@ def refuse_unusable(task: Task) -> None:
             folder = folder.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise InputError(f"{folder} is not a folder that can be written to: choose another output")
+    settled = [path.resolve() for path in task.outputs]
+    for number, path in enumerate(settled):
+        if path in settled[:number]:
+            raise InputError(f"{path} is named for two outputs: choose another name for one")
+        if task.format == "dicom" and settled[0] in path.parents:
+            raise InputError(f"{path.name} would lie within the DICOM series: choose another folder for it")
 
 
 T = TypeVar("T")
