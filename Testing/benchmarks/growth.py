@@ -75,13 +75,14 @@ def draw(found, path):
 
     titles = {
         "slices": "slices (512 x 512, step 8)",
-        "size": "pixels a side (100 slices, step 8)",
+        "size": "million pixels a slice (100 slices, step 8)",
         "step": "windows a slice, 16 / step (64 slices)",
         "cases": "cases of 32 slices, one process",
     }
+    work = {"slices": int, "size": lambda side: side**2 / 1e6, "step": lambda step: 16 / step, "cases": int}
     figure, panels = plt.subplots(1, len(found), figsize=(14, 3.4), layout="constrained")
     for panel, (what, rows) in zip(panels, found.items(), strict=True):
-        across = [16 / row[what] if what == "step" else row[what] for row in rows]
+        across = [work[what](row[what]) for row in rows]
         panel.plot(across, [row["seconds"] for row in rows], "o-", color="tab:blue")
         panel.set(xlabel=titles[what], xlim=(0, None), ylim=(0, None))
         panel.set_ylabel("seconds", color="tab:blue")
