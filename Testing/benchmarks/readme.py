@@ -57,7 +57,8 @@ def training(result):
     network = result["network"]
     depth, height, width = network["window"]
     heading = f"| a training step, gf {network['gf']}, {width} x {height} x {depth} | seconds | times faster |"
-    text = f"The loader alone reads {result['loader_stacks_per_second']:,.0f} stacks of 16 slices a second on two threads.\n\n"
+    speed = result["loader_stacks_per_second"]
+    text = f"The loader alone reads {speed:,.0f} stacks of 16 slices a second on two threads.\n\n"
     return table(heading, timed(result["step"])) + text
 
 
