@@ -20,34 +20,31 @@ from torch import Tensor, nn
 
 from SyntheticContrastLib.models.choi2021 import Generator, UpBlock, UpConv3d
 
-# (phase, tap of the folded kernel, tap of the kernel) along an axis that is up-sampled, by the kernel's taps.
-_FOLDS = {
-    4: [[[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], [[0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]]],
-    2: [[[1, 1], [0, 0]], [[1, 0], [0, 1]]],
-}
 
-
-def fold_axis(taps: int, step: int) -> Tensor:
-    """(phase, folded tap, tap) of 0 and 1: how a kernel folds along an axis that is up-sampled by `step`, 1 or 2.
+def fold_axis(kernel: Tensor, axis: int) -> Tensor:
+    """Kernel of 4 (or 2) taps along `axis` to the pair of kernels, even and odd, of 3 (or 2) taps: (2, ...).
 
     Raises:
-        ValueError: for a number of taps that cannot be folded.
+        ValueError: for another number of taps.
     """
-    if step == 1:
-        return torch.eye(taps)[None]
-    if taps not in _FOLDS:
-        raise ValueError(f"a kernel of {taps} taps cannot be folded")
-    return torch.tensor(_FOLDS[taps], dtype=torch.float32)
+    taps = kernel.unbind(axis)
+    none = torch.zeros_like(taps[0])
+    if len(taps) == 4:
+        even, odd = [taps[0], taps[1] + taps[2], taps[3]], [none, taps[0] + taps[1], taps[2] + taps[3]]
+    elif len(taps) == 2:
+        even, odd = [taps[0] + taps[1], none], [taps[0], taps[1]]
+    else:
+        raise ValueError(f"a kernel of {len(taps)} taps cannot be folded")
+    return torch.stack([torch.stack(even, axis), torch.stack(odd, axis)])
 
 
 def fold_conv(weight: Tensor, bias: Tensor, z_step: int) -> tuple[Tensor, Tensor]:
     """Kernel (out, in, taps z, y, x) and bias of an `UpConv3d` to those of one convolution that gives all phases."""
-    z, y, x = (fold_axis(taps, step).to(weight) for taps, step in zip(weight.shape[2:], (z_step, 2, 2), strict=True))
-    with torch.autocast(weight.device.type, enabled=False):  # sums in the weights' own precision
-        together = torch.einsum("azi,byj,cxk->abczyxijk", z, y, x).flatten(6).flatten(0, 2)  # (phases, z, y, x, taps)
-        phases, *taps, _ = together.shape
-        kernel = torch.einsum("oit,pft->opif", weight.flatten(2), together.flatten(1, 3))
-    return kernel.reshape(-1, weight.shape[1], *taps), bias.repeat_interleave(phases)
+    # Each call puts its phase axis in front, so fold x, then y, then z: (z, y, x, out, in, taps).
+    phases = fold_axis(fold_axis(weight, 4), 4)
+    phases = fold_axis(phases, 4) if z_step == 2 else phases.unsqueeze(0)
+    kernel = phases.flatten(0, 2).transpose(0, 1).flatten(0, 1)
+    return kernel.contiguous(), bias.repeat_interleave(4 * z_step)
 
 
 def folded_forward(x: Tensor, weight: Tensor, bias: Tensor, z_step: int) -> Tensor:
