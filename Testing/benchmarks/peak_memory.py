@@ -3,9 +3,12 @@
 python Testing/benchmarks/peak_memory.py "peer" | "ours, PyTorch, fp32" | "ours, OpenVINO, bf16" | ...  GF SIZE SLICES
 """
 
+import os
 import re
 import sys
 from pathlib import Path
+
+os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # as in a run
 
 import numpy as np
 import torch

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from SyntheticContrastLib.models.choi2021 import Discriminator, Generator, KerasInstanceNorm, SameConv3d
+from SyntheticContrastLib.models.choi2021 import Discriminator, Generator, InstanceNorm3d, KerasInstanceNorm, SameConv3d
 from SyntheticContrastLib.models.folding import fold
 from unit import keras_rebuild
 
@@ -89,6 +90,31 @@ def test_discriminator_equals_the_keras_rebuild(norm):
     with torch.inference_mode():
         found = torch.sigmoid(network(to_torch(target), to_torch(condition)))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_the_instance_norm_is_that_of_pytorch_in_any_layout(batch, layout):
+    torch.manual_seed(0)
+    plain, ours = torch.nn.InstanceNorm3d(3, affine=True), InstanceNorm3d(3, affine=True)
+    torch.nn.init.normal_(plain.weight)
+    torch.nn.init.normal_(plain.bias)
+    ours.load_state_dict(plain.state_dict())
+    x = (2 + 3 * torch.randn(batch, 3, 4, 5, 6)).to(memory_format=layout)
+    expected, actual = plain(x), ours(x)
+    torch.testing.assert_close(actual, expected)
+    assert actual.is_contiguous(memory_format=layout if batch == 1 else torch.contiguous_format)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 4, 4), (2, 2, 2)), ((1, 4, 4), (1, 2, 2)), ((2, 4, 4), (1, 1, 1))])
+def test_same_padding_with_and_without_a_copy(kernel, stride):
+    torch.manual_seed(0)
+    layer = SameConv3d(2, 3, kernel, stride)
+    x = torch.randn(1, 2, 4, 8, 8)
+    pads = []
+    for taps, step in zip(kernel[::-1], stride[::-1], strict=True):
+        pads += [(taps - step) // 2, taps - step - (taps - step) // 2]
+    torch.testing.assert_close(layer(x), F.conv3d(F.pad(x, pads), layer.weight, layer.bias, stride))
 
 
 def test_same_padding_of_even_kernels_pads_more_after():

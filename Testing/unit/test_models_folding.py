@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from SyntheticContrastLib.models.choi2021 import Generator
-from SyntheticContrastLib.models.folding import fold, fold_axis, fold_in_training
+from SyntheticContrastLib.models.folding import FEW, fold, fold_axis, fold_in_training, merge_axis
 
 
 def randomised(norm, depth=16, **more):
@@ -27,6 +27,8 @@ def test_folded_equals_plain_in_float64(norm, depth):
         plain = network(image)
         folded = fold(copy.deepcopy(network), channels=(0, 1, 2))(image)
         first_only = fold(copy.deepcopy(network))(image)
+    widths = [block.up.conv.out_channels for block in network.up]
+    assert min(widths) <= FEW < max(widths)  # both forms
     assert plain.std() > 0.01
     torch.testing.assert_close(folded, plain, rtol=0, atol=1e-12)
     torch.testing.assert_close(first_only, plain[:, :1], rtol=0, atol=1e-12)
@@ -57,6 +59,11 @@ def test_a_residual_output_is_added_to_the_input_and_stays_so_when_folded():
         wanted = (image + 2 * change(image)).clamp(-1, 1)
         torch.testing.assert_close(network(image), wanted, rtol=0, atol=1e-12)
         torch.testing.assert_close(fold(copy.deepcopy(network), (1,))(image), wanted[:, 1:2], rtol=0, atol=1e-12)
+
+
+def test_taps_of_the_transposed_convolution_by_hand():
+    assert merge_axis(torch.tensor([1.0, 10, 100, 1000]), 0).tolist() == [1000, 1100, 110, 11, 1]
+    assert merge_axis(torch.tensor([[1.0, 10]]), 1).tolist() == [[10, 11, 1]]
 
 
 def test_fold_of_four_taps_by_hand():

@@ -234,6 +234,19 @@ def test_out_of_memory_on_the_cpu_ends_with_a_clear_line():
         synthesise(random_hu((16, 8, 8)), Hungry(), PATCH, CPU)
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+@pytest.mark.parametrize("norm", ["keras", "instance"])
+def test_on_a_cpu_kernels_lie_channels_last_and_give_the_same(norm):
+    torch.manual_seed(0)
+    network = fold(Generator(gf=6, norm=norm))
+    hu, patch = random_hu((17, 256, 256)), dataclasses.replace(PATCH, in_plane_multiple=128, minimum_in_plane=256)
+    with torch.inference_mode():
+        expected = 1000 * network(torch.from_numpy(to_windows(hu[:16], WINDOWS))[None])[0, 0].numpy()
+    found = synthesise(hu, network, patch, CPU).hu
+    assert network.down[1].conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert np.abs(found[0] - expected[0]).max() <= 0.6
+
+
 def test_in_bf16_on_a_cpu_kernels_are_kept_in_bf16_and_give_what_autocast_gives():
     torch.manual_seed(0)
     network = fold(Generator(gf=2, norm="keras"))

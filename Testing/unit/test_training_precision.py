@@ -17,36 +17,53 @@ def rounded(*shape):
     return torch.randn(shape).bfloat16().float()
 
 
-def gradients(x, weight, bias, stride, change):
+def gradients(convolution, x, weight, bias, where, change):
     leaves = [leaf.clone().requires_grad_() for leaf in (x, weight, bias)]
-    output = F.conv3d(*leaves, stride)
+    output = convolution(*leaves, *where)
     output.backward(change.to(output.dtype))
     return [output.detach(), *(leaf.grad for leaf in leaves)]
 
 
-@pytest.mark.parametrize(
-    ("x", "weight", "stride"),
-    [  # of the generator at gf 16: with PyTorch 2.14 and AMX conv3d hung or gave no number on the first three
-        ((1, 32, 9, 66, 66), (24, 32, 2, 3, 3), 1),
-        ((1, 128, 3, 34, 34), (256, 128, 2, 3, 3), 1),
-        ((1, 256, 2, 18, 18), (512, 256, 2, 3, 3), 1),
-        ((1, 128, 1, 4, 4), (512, 128, 1, 3, 3), 1),
-        ((1, 3, 16, 130, 130), (16, 3, 2, 4, 4), (2, 2, 2)),
-        ((1, 128, 1, 10, 10), (128, 128, 1, 4, 4), (1, 2, 2)),
-        ((2, 8, 4, 18, 18), (16, 8, 2, 4, 4), (2, 2, 2)),
-    ],
-)
-def test_outputs_and_gradients_of_a_convolution_are_those_of_float32(x, weight, stride):
+def compare(convolution, x, weight, channels, where):
     torch.manual_seed(0)
-    stride = (stride,) * 3 if isinstance(stride, int) else stride
-    x, weight, bias = rounded(*x), 0.0625 * rounded(*weight), rounded(weight[0])
-    change = rounded(*F.conv3d(x, weight, bias, stride).shape)
-    expected = gradients(x, weight, bias, stride, change)
+    x, weight, bias = rounded(*x), 0.0625 * rounded(*weight), rounded(channels)
+    change = rounded(*convolution(x, weight, bias, *where).shape)
+    expected = gradients(convolution, x, weight, bias, where, change)
     with Bf16Convolutions():
-        actual = gradients(x, weight, bias, stride, change)
+        actual = gradients(convolution, x, weight, bias, where, change)
     for ours, wanted in zip(actual, expected, strict=True):
         assert (ours.float() - wanted).norm() < 0.005 * wanted.norm()
         assert ours.is_contiguous()  # InstanceNorm3d takes a channels-last gradient for a plain one
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "where"),
+    [  # of the networks at gf 16: with PyTorch 2.14 and AMX conv3d hung or gave no number on the first three
+        ((1, 32, 9, 66, 66), (24, 32, 2, 3, 3), (1,)),
+        ((1, 128, 3, 34, 34), (256, 128, 2, 3, 3), (1,)),
+        ((1, 256, 2, 18, 18), (512, 256, 2, 3, 3), (1,)),
+        ((1, 128, 1, 4, 4), (512, 128, 1, 3, 3), (1,)),
+        ((1, 3, 16, 128, 128), (16, 3, 2, 4, 4), ((2, 2, 2), (0, 1, 1))),
+        ((1, 128, 1, 8, 8), (128, 128, 1, 4, 4), ((1, 2, 2), (0, 1, 1))),
+        ((2, 8, 4, 18, 18), (16, 8, 2, 4, 4), ((2, 2, 2),)),
+        ((2, 8, 5, 9, 10), (16, 8, 3, 5, 5), ((1, 1, 1), (2, 2, 1))),
+    ],
+)
+def test_outputs_and_gradients_of_a_convolution_are_those_of_float32(x, weight, where):
+    compare(F.conv3d, x, weight, weight[0], where)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "where"),
+    [
+        ((1, 64, 4, 32, 32), (64, 16, 3, 5, 5), ((2, 2, 2), (1, 2, 2), (1, 1, 1))),
+        ((1, 256, 1, 8, 8), (256, 128, 1, 5, 5), ((1, 2, 2), (0, 2, 2), (0, 1, 1))),
+        ((2, 8, 3, 7, 9), (8, 5, 3, 5, 5), ((2, 2, 2), (1, 2, 2), (1, 1, 1))),
+        ((2, 8, 3, 7, 9), (8, 5, 2, 3, 4), (1,)),
+    ],
+)
+def test_outputs_and_gradients_of_a_transposed_convolution_are_those_of_float32(x, weight, where):
+    compare(F.conv_transpose3d, x, weight, weight[1], where)
 
 
 @pytest.mark.parametrize("norm", ["instance", "keras"])

@@ -40,6 +40,15 @@ class KerasInstanceNorm(nn.Module):
         return x * gain.to(x.dtype) + (self.bias - mean * gain).to(x.dtype)
 
 
+class InstanceNorm3d(nn.InstanceNorm3d):
+    """PyTorch's, which for a batch of one keeps tensors in channels-last order as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 1:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return super().forward(x)
+
+
 class SameConv3d(nn.Conv3d):
     """Convolution with TensorFlow's "same" padding, for sides that the stride divides.
 
@@ -47,10 +56,10 @@ class SameConv3d(nn.Conv3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        pads: list[int] = []
-        for kernel, stride in zip(reversed(self.kernel_size), reversed(self.stride), strict=True):
-            total = kernel - stride
-            pads += [total // 2, total - total // 2]
+        totals = [kernel - stride for kernel, stride in zip(self.kernel_size, self.stride, strict=True)]
+        if all(total % 2 == 0 for total in totals):  # the convolution pads, without a copy
+            return F.conv3d(x, self.weight, self.bias, self.stride, [total // 2 for total in totals])
+        pads = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
         return F.conv3d(F.pad(x, pads), self.weight, self.bias, self.stride)
 
 
@@ -58,7 +67,7 @@ def make_norm(kind: NormKind, channels: int) -> nn.Module:
     if kind == "keras":
         return KerasInstanceNorm()
     if kind == "instance":
-        return nn.InstanceNorm3d(channels, affine=True)
+        return InstanceNorm3d(channels, affine=True)
     raise ValueError(f"unknown norm {kind!r}: use 'keras' or 'instance'")
 
 
@@ -73,7 +82,7 @@ class DownBlock(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.conv(x), LEAK)
+        x = F.leaky_relu(self.conv(x), LEAK, inplace=True)
         return x if self.norm is None else self.norm(x)
 
 
@@ -98,7 +107,7 @@ class UpBlock(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return F.relu(torch.cat([self.norm(F.relu(self.up(x))), skip], dim=1))
+        return F.relu(torch.cat([self.norm(F.relu(self.up(x), inplace=True)), skip], dim=1), inplace=True)
 
 
 class Generator(nn.Module):

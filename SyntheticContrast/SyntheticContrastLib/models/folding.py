@@ -1,13 +1,19 @@
 """Exact folding of the Choi generator's decoder, for inference once and for all, in training at each step.
 
-Nearest up-sampling by 2 followed by a stride-1 convolution equals smaller convolutions on the small grid, one for each
-phase (even or odd output along z, y and x). Along an axis, with "same" padding, 4 taps become
+Nearest up-sampling by 2 is a transposed convolution of stride 2 with the kernel (1, 1). Together with the stride-1
+convolution that follows, with "same" padding, it is one transposed convolution, whose taps along an axis are
+
+    w3, w2 + w3, w1 + w2, w0 + w1, w0        for 4 taps, and        w1, w0 + w1, w0        for 2.
+
+The up-sampled tensor never exists, and an output voxel takes 2.5 x 2.5 x 1.5 products on average instead of 4 x 4 x 2.
+
+Processors are slow at transposed convolutions of few output channels. There an ordinary convolution gives each phase
+(even or odd output along z, y and x) as channels of its own, which are then interleaved. For 4 taps
 
     even output 2m:      w0 on m-1,   w1 + w2 on m,   w3 on m+1
     odd output 2m+1:                  w0 + w1 on m,   w2 + w3 on m+1
 
-and 2 taps become w0 + w1 on m, and w0 on m with w1 on m+1. All phases are computed by one convolution with 3 (or 2)
-taps an axis, whose channels are then interleaved: the up-sampled tensor never exists.
+and for 2 taps w0 + w1 on m, and w0 on m with w1 on m+1.
 """
 
 from __future__ import annotations
@@ -19,6 +25,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SyntheticContrastLib.models.choi2021 import Generator, UpBlock, UpConv3d
+
+FEW = 4  # output channels up to which phases are faster
+
+
+def fold_conv(weight: Tensor, bias: Tensor, z_step: int) -> tuple[Tensor, Tensor]:
+    """Kernel (out, in, taps z, y, x) and bias of an `UpConv3d` to what `folded_forward` takes."""
+    if len(weight) <= FEW:
+        return _phases(weight, z_step), bias.repeat_interleave(4 * z_step)
+    for axis in (2, 3, 4) if z_step == 2 else (3, 4):
+        weight = merge_axis(weight, axis)
+    return weight.transpose(0, 1).contiguous(), bias
+
+
+def folded_forward(x: Tensor, weight: Tensor, bias: Tensor, z_step: int) -> Tensor:
+    """(N, C, Z, Y, X) to (N, channels, z_step Z, 2 Y, 2 X) with what `fold_conv` gives."""
+    if weight.shape[-1] == 5:
+        strides, pads, missing = (z_step, 2, 2), (z_step - 1, 2, 2), (z_step - 1, 1, 1)
+        return F.conv_transpose3d(x, weight, bias, strides, pads, missing)
+    batch, _, depth, height, width = x.shape
+    phases = F.conv3d(F.pad(x, (1, 1, 1, 1, 0, z_step - 1)), weight, bias)
+    phases = phases.view(batch, -1, z_step, 2, 2, depth, height, width)
+    return phases.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, -1, z_step * depth, 2 * height, 2 * width)
+
+
+def merge_axis(kernel: Tensor, axis: int) -> Tensor:
+    """Kernel of 4 (or 2) taps along `axis` to that of the transposed convolution, of 5 (or 3)."""
+    taps = kernel.flip(axis)
+    none = torch.zeros_like(taps.narrow(axis, 0, 1))
+    return torch.cat([taps, none], axis) + torch.cat([none, taps], axis)
 
 
 def fold_axis(kernel: Tensor, axis: int) -> Tensor:
@@ -38,21 +73,12 @@ def fold_axis(kernel: Tensor, axis: int) -> Tensor:
     return torch.stack([torch.stack(even, axis), torch.stack(odd, axis)])
 
 
-def fold_conv(weight: Tensor, bias: Tensor, z_step: int) -> tuple[Tensor, Tensor]:
-    """Kernel (out, in, taps z, y, x) and bias of an `UpConv3d` to those of one convolution that gives all phases."""
+def _phases(weight: Tensor, z_step: int) -> Tensor:
+    """Kernel of the convolution that gives all phases, (out phases, in, taps z, y, x)."""
     # Each call puts its phase axis in front, so fold x, then y, then z: (z, y, x, out, in, taps).
     phases = fold_axis(fold_axis(weight, 4), 4)
     phases = fold_axis(phases, 4) if z_step == 2 else phases.unsqueeze(0)
-    kernel = phases.flatten(0, 2).transpose(0, 1).flatten(0, 1)
-    return kernel.contiguous(), bias.repeat_interleave(4 * z_step)
-
-
-def folded_forward(x: Tensor, weight: Tensor, bias: Tensor, z_step: int) -> Tensor:
-    """(N, C, Z, Y, X) to (N, channels, z_step Z, 2 Y, 2 X) with what `fold_conv` gives."""
-    batch, _, depth, height, width = x.shape
-    phases = F.conv3d(F.pad(x, (1, 1, 1, 1, 0, z_step - 1)), weight, bias)
-    phases = phases.view(batch, -1, z_step, 2, 2, depth, height, width)
-    return phases.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, -1, z_step * depth, 2 * height, 2 * width)
+    return phases.flatten(0, 2).transpose(0, 1).flatten(0, 1).contiguous()
 
 
 class FoldedUpConv3d(nn.Module):
