@@ -29,8 +29,8 @@ def mixed_precision(recipe: Recipe, device: torch.device) -> AbstractContextMana
 
 
 class Bf16Convolutions(TorchFunctionMode):
-    """Within the block every `conv3d` and `conv_transpose3d` without dilation or groups computes in bf16, forward and
-    backward."""
+    """Within the block `conv3d` and `conv_transpose3d` compute in bf16, forward and backward; dilation and groups are
+    refused."""
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -61,7 +61,8 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *where: tuple[int, ...]) -> Tensor:
-        stride, padding, _ = where
+        stride, padding, more = where
+        assert not any(more), "dilation is not supported"
         lean_x, lean_weight, lean_bias = _remember(ctx, x, weight, bias, stride, padding)
         return F.conv3d(lean_x, lean_weight, lean_bias, stride, padding).contiguous()
 
@@ -114,7 +115,7 @@ def _remember(
 def _of_inputs(ctx: Any, of_x: Tensor | None, of_weight: Tensor | None, change: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients of all arguments of a forward pass, those of tensors in their own precision."""
     if of_x is not None:
-        # InstanceNorm3d of PyTorch 2.14 takes a gradient in channels-last order for one in plain order.
+        # PyTorch 2.14's instance norm of one sample takes a gradient in channels-last order for one in plain order.
         of_x = of_x.to(ctx.kinds[0], memory_format=torch.contiguous_format)
     if of_weight is not None:
         of_weight = of_weight.to(ctx.kinds[1])

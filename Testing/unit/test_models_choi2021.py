@@ -92,18 +92,32 @@ def test_discriminator_equals_the_keras_rebuild(norm):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [InstanceNorm3d, KerasInstanceNorm])
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
-def test_the_instance_norm_is_that_of_pytorch_in_any_layout(batch, layout):
+def test_norms_in_channels_last_order_are_exact_over_many_voxels(kind, batch):
+    """PyTorch's batch norm, which keeps that order, is wrong by 0.1 % here: after a ReLU many values are equal."""
     torch.manual_seed(0)
-    plain, ours = torch.nn.InstanceNorm3d(3, affine=True), InstanceNorm3d(3, affine=True)
-    torch.nn.init.normal_(plain.weight)
-    torch.nn.init.normal_(plain.bias)
-    ours.load_state_dict(plain.state_dict())
-    x = (2 + 3 * torch.randn(batch, 3, 4, 5, 6)).to(memory_format=layout)
-    expected, actual = plain(x), ours(x)
-    torch.testing.assert_close(actual, expected)
-    assert actual.is_contiguous(memory_format=layout if batch == 1 else torch.contiguous_format)
+    norm = kind(2, affine=True) if kind is InstanceNorm3d else kind()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(batch, 2, 8, 256, 256).relu()
+    x[:, 1] *= 3
+    with torch.inference_mode():
+        actual = norm(x.to(memory_format=torch.channels_last_3d))
+        torch.testing.assert_close(actual, norm.double()(x.double()).float(), rtol=0, atol=1e-5)
+    assert actual.is_contiguous(memory_format=torch.channels_last_3d) or batch == 2
+
+
+def test_norms_in_channels_last_order_learn_as_in_plain_order():
+    torch.manual_seed(0)
+    norm = InstanceNorm3d(3, affine=True).double()
+    x, change = torch.randn(2, 1, 3, 4, 5, 6, dtype=torch.double)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        leaf = x.to(memory_format=layout).detach().requires_grad_()
+        found.append(torch.autograd.grad((norm(leaf) * change).sum(), (leaf, norm.weight, norm.bias)))
+    for plain, last in zip(*found, strict=True):
+        torch.testing.assert_close(last, plain)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [((2, 4, 4), (2, 2, 2)), ((1, 4, 4), (1, 2, 2)), ((2, 4, 4), (1, 1, 1))])

@@ -1,12 +1,14 @@
 """The folded decoder is the same function."""
 
 import copy
+import sys
 
 import pytest
 import torch
 
+from SyntheticContrastLib.models import folding
 from SyntheticContrastLib.models.choi2021 import Generator
-from SyntheticContrastLib.models.folding import FEW, fold, fold_axis, fold_in_training, merge_axis
+from SyntheticContrastLib.models.folding import fold, fold_axis, fold_in_training, merge_axis
 
 
 def randomised(norm, depth=16, **more):
@@ -18,17 +20,17 @@ def randomised(norm, depth=16, **more):
     return network
 
 
+@pytest.mark.parametrize("few", [4, sys.maxsize], ids=["", "Apple"])
 @pytest.mark.parametrize("depth", [16, 4])
 @pytest.mark.parametrize("norm", ["keras", "instance"])
-def test_folded_equals_plain_in_float64(norm, depth):
+def test_folded_equals_plain_in_float64(norm, depth, few, monkeypatch):
+    monkeypatch.setattr(folding, "FEW", few)
     network = randomised(norm, depth)
     image = torch.rand(1, 3, depth, 256, 384, dtype=torch.double) * 2 - 1
     with torch.inference_mode():
         plain = network(image)
         folded = fold(copy.deepcopy(network), channels=(0, 1, 2))(image)
         first_only = fold(copy.deepcopy(network))(image)
-    widths = [block.up.conv.out_channels for block in network.up]
-    assert min(widths) <= FEW < max(widths)  # both forms
     assert plain.std() > 0.01
     torch.testing.assert_close(folded, plain, rtol=0, atol=1e-12)
     torch.testing.assert_close(first_only, plain[:, :1], rtol=0, atol=1e-12)
@@ -39,7 +41,7 @@ def test_folded_in_training_has_the_same_parameters_output_and_gradients(norm):
     plain = randomised(norm, depth=4)
     trained = fold_in_training(copy.deepcopy(plain))
     assert [name for name, _ in trained.named_parameters()] == [name for name, _ in plain.named_parameters()]
-    image = torch.rand(1, 3, 4, 256, 256, dtype=torch.double) * 2 - 1
+    image = torch.rand(2, 3, 4, 256, 256, dtype=torch.double) * 2 - 1
     outputs = [network(image) for network in (plain, trained)]
     torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-12)
     for output in outputs:
@@ -70,6 +72,12 @@ def test_fold_of_four_taps_by_hand():
     even, odd = fold_axis(torch.tensor([1.0, 10, 100, 1000]), 0)
     assert even.tolist() == [1, 110, 1000]
     assert odd.tolist() == [0, 11, 1100]
+
+
+def test_few_channels_keep_the_form_with_phases(monkeypatch):
+    monkeypatch.setattr(folding, "FEW", 4)
+    sizes = {out: folding.fold_conv(torch.zeros(out, 2, 2, 4, 4), torch.zeros(out), 2)[0].shape for out in (4, 5)}
+    assert sizes == {4: (32, 2, 2, 3, 3), 5: (2, 5, 3, 5, 5)}
 
 
 def test_fold_refuses_other_kernels():

@@ -249,7 +249,7 @@ def test_on_a_cpu_kernels_lie_channels_last_and_give_the_same(norm):
 
 def test_in_bf16_on_a_cpu_kernels_are_kept_in_bf16_and_give_what_autocast_gives():
     torch.manual_seed(0)
-    network = fold(Generator(gf=2, norm="keras"))
+    network = fold(Generator(gf=2, norm="keras")).to(memory_format=torch.channels_last_3d)
     hu, patch = random_hu((17, 128, 128)), dataclasses.replace(PATCH, in_plane_multiple=128, minimum_in_plane=128)
     window = torch.from_numpy(to_windows(hu[:16], WINDOWS))[None]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

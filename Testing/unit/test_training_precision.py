@@ -33,7 +33,7 @@ def compare(convolution, x, weight, channels, where):
         actual = gradients(convolution, x, weight, bias, where, change)
     for ours, wanted in zip(actual, expected, strict=True):
         assert (ours.float() - wanted).norm() < 0.005 * wanted.norm()
-        assert ours.is_contiguous()  # InstanceNorm3d takes a channels-last gradient for a plain one
+        assert ours.is_contiguous()  # instance norm takes a channels-last gradient for a plain one
 
 
 @pytest.mark.parametrize(

@@ -35,18 +35,43 @@ class KerasInstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        std, mean = torch.std_mean(x.to(self.weight.dtype), dim=(1, 2, 3, 4), keepdim=True, correction=0)
+        if lies_channels_last(x):
+            means, variances = channel_statistics(x)
+            mean, std = means.mean(), (variances.mean() + means.var(correction=0)).sqrt()
+            mean, std = mean.to(self.weight.dtype), std.to(self.weight.dtype)
+        else:
+            std, mean = torch.std_mean(x.to(self.weight.dtype), dim=(1, 2, 3, 4), keepdim=True, correction=0)
         gain = (std + self.eps).reciprocal() * self.weight  # weight / (...) is converted wrongly by OpenVINO 2026.4
         return x * gain.to(x.dtype) + (self.bias - mean * gain).to(x.dtype)
 
 
 class InstanceNorm3d(nn.InstanceNorm3d):
-    """PyTorch's, which for a batch of one keeps tensors in channels-last order as they are."""
+    """PyTorch's, without its copies into plain order and back where a CPU infers in channels-last order."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) == 1:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return super().forward(x)
+        if not lies_channels_last(x):
+            return super().forward(x)
+        mean, variance = (value.to(self.weight.dtype) for value in channel_statistics(x))
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+
+
+def lies_channels_last(x: Tensor) -> bool:
+    """Whether `x` is for `channel_statistics`: one sample in channels-last order on a CPU, without gradients."""
+    in_order = x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+    return in_order and len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (ddof 0) of each channel, float64 (C), of `x`, (1, C, Z, Y, X) in channels-last order.
+
+    PyTorch adds up a channel in float32, and loses 0.1 % over many voxels; so it does that for each column, and the
+    columns are put together here.
+    """
+    _, channels, depth, height, width = x.shape
+    columns = x.permute(0, 2, 3, 4, 1).reshape(1, depth, height, width * channels).permute(0, 3, 1, 2)
+    means, variances = torch.batch_norm_update_stats(columns, None, None, 0.0)
+    means, variances = means.double().view(width, channels), variances.double().view(width, channels)
+    return means.mean(0), variances.mean(0) + means.var(0, correction=0)
 
 
 class SameConv3d(nn.Conv3d):

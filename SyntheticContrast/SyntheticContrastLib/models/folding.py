@@ -18,6 +18,7 @@ and for 2 taps w0 + w1 on m, and w0 on m with w1 on m+1.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,8 @@ from torch import Tensor, nn
 
 from SyntheticContrastLib.models.choi2021 import Generator, UpBlock, UpConv3d
 
-FEW = 4  # output channels up to which phases are faster
+# Output channels up to which phases are faster. PyTorch had no 3D transposed convolution on Apple's GPUs before 2.8.
+FEW = sys.maxsize if sys.platform == "darwin" else 4
 
 
 def fold_conv(weight: Tensor, bias: Tensor, z_step: int) -> tuple[Tensor, Tensor]:
