@@ -1,4 +1,4 @@
-"""Mixed precision, on a CPU by 3D convolutions in bf16 whose gradients are right: 1.6 times faster where it has AMX.
+"""Mixed precision, on a CPU by 3D convolutions in bf16 whose gradients are right: up to 1.6 times faster with AMX.
 
 With PyTorch 2.14 on a processor with AMX the gradient of a bf16 conv3d with respect to its kernel hangs, is not a
 number or is wrong for some shapes. That of conv2d is right, and the gradient of a 3D kernel is, for each of its taps

@@ -3,12 +3,14 @@
 python Testing/benchmarks/gpu.py --quick                # 64 slices
 python Testing/benchmarks/gpu.py --full                 # 300 slices: writes results/gpu.json
 
-The paper's generator, gf 64, windows of 512 x 512 x 16 in bf16. Floating-point operations are those of the folded
-network, counted by PyTorch. `--device cpu --gf 4 --size 256` runs the same code without a GPU, to test it.
+The paper's generator, gf 64, windows of 512 x 512 x 16 in bf16, folded into transposed convolutions, as generate.py
+computes, and into phases. Floating-point operations are those of the first, counted by PyTorch. `--device cpu --gf 4
+--size 256` runs the same code without a GPU, to test it.
 """
 
 import argparse
 import copy
+import itertools
 import json
 import statistics
 import sys
@@ -24,13 +26,14 @@ sys.path[:0] = [str(REPOSITORY / "SyntheticContrast"), str(REPOSITORY / "Testing
 
 from benchmarks.inference import DEPTH, WINDOWS, machine
 from SyntheticContrastLib.ct.window import to_windows
+from SyntheticContrastLib.models import folding
 from SyntheticContrastLib.models.choi2021 import IN_PLANE_MULTIPLE, Generator
-from SyntheticContrastLib.models.folding import fold
 from SyntheticContrastLib.synthesis.device import Compute, choose
 from SyntheticContrastLib.synthesis.preparation import LAYOUTS, forward
 from SyntheticContrastLib.synthesis.sliding_window import Patch, synthesise
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu.json"
+ORDERS = ("channels first", "channels last")  # of LAYOUTS
 DENSE_BF16 = {  # by what the driver calls the card; of one that is not here no share is given
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
@@ -71,10 +74,21 @@ def compiled(network, x, compute):
     return lambda: forward(faster, x, compute)
 
 
-def ways(network, x, compute):
+def folded_forms(plain):
+    """The two ways to fold `plain`, by name."""
+    found, few = {}, folding.FEW
+    for name, channels in (("transposed", few), ("phases", sys.maxsize)):
+        folding.FEW = channels
+        found[name] = folding.fold(copy.deepcopy(plain))
+    folding.FEW = few
+    return found
+
+
+def ways(forms, x, compute):
     """Ways to compute a batch of windows, by name; what fails (memory, no compiler) is told and left out."""
     found = {}
-    for layout, name in zip(LAYOUTS, ("channels first", "channels last"), strict=True):
+    for (form, network), (layout, order) in itertools.product(forms.items(), zip(LAYOUTS, ORDERS, strict=True)):
+        name = f"{form}, {order}"
         placed = copy.deepcopy(network).to(memory_format=layout)
         found[name] = lambda placed=placed: forward(placed, x, compute)
         if compute.device == "cpu":
@@ -89,13 +103,14 @@ def ways(network, x, compute):
     return found
 
 
-def windows(network, size, compute, repeats, peak):
+def windows(plain, size, compute, repeats, peak):
     """Milliseconds a window, TFLOP/s and share of the card's peak, by windows at once and way."""
-    operation_count, rows = operations(network, size), []
+    forms = folded_forms(plain)
+    operation_count, rows = operations(forms["transposed"], size), []
     for at_once in (1, 2, 4, 8, 16) if compute.device != "cpu" else (1,):
         x = torch.rand(at_once, 3, DEPTH, size, size, device=compute.device) * 2 - 1
         try:
-            tasks = ways(network, x, compute)
+            tasks = ways(forms, x, compute)
             taken = {name: [] for name in tasks}
             for turn in range(repeats + 1):
                 for name, task in tasks.items():
@@ -129,7 +144,7 @@ def volume(plain, slices, size, compute, repeats):
 
     hu = np.random.default_rng(0).integers(-1000, 400, (slices, size, size)).astype(np.int16)
     patch = Patch(DEPTH, WINDOWS, WINDOWS[0], IN_PLANE_MULTIPLE, plain.minimum_in_plane)
-    folded = fold(copy.deepcopy(plain))
+    folded = folding.fold(copy.deepcopy(plain))
     reference = Compute(compute.device, "fp32", "", "")
 
     def peer(compute):
@@ -183,7 +198,7 @@ def main():
     result = {
         "machine": machine() | {"card": card, "dense_bf16_tflops": peak and peak / 1e12},
         "network": {"gf": args.gf, "window": [DEPTH, args.size, args.size], "slices": slices, "repeats": args.repeats},
-        "window": windows(fold(copy.deepcopy(plain)), args.size, compute, args.repeats, peak),
+        "window": windows(plain, args.size, compute, args.repeats, peak),
         "volume": volume(plain, slices, args.size, compute, args.repeats),
     }
     text = json.dumps(result, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""A network computed by OpenVINO, which on Intel and AMD processors is several times faster than PyTorch."""
+"""A network computed by OpenVINO, which on Intel and AMD processors may be faster than PyTorch, most so in bf16."""
 
 from __future__ import annotations
 
