@@ -9,8 +9,8 @@ import slicer
 from SyntheticContrastLib.models.bundle import Card
 
 SETTING = "SyntheticContrast/SecondsPerMegavoxel"
-# Measured: the generator of gf 64 with PyTorch on two cores of an Intel Xeon in fp32 (README, "Performance"), one window
-# of 512 x 512 x 16 voxels in 2.1 s, and of gf 16 in 0.30 s. A computer differs from it by a factor of some.
+# Measured with PyTorch on two cores of an Intel Xeon in fp32 (README, "Performance"): the generator of gf 64 takes 2.1
+# seconds for 512 x 512 x 16 voxels, that of gf 16 0.30. A computer differs from it by a factor of some.
 SECONDS_PER_MEGAVOXEL_GF64 = 2.1 / (512 * 512 * 16 / 1e6)
 GF_EXPONENT = 1.4
 START_SECONDS = 5.0  # of Python and PyTorch
