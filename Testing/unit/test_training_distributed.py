@@ -132,8 +132,8 @@ def test_the_losses_are_those_of_one_process_at_the_same_batch(runs):
         assert values[0][:3] == pytest.approx(values[1][:3], rel=2e-4)
         assert values[0] == pytest.approx(values[1], rel=1e-3)  # Adam magnifies what rounding makes of small gradients
     weights = [load_checkpoint(folder / name / "last.pt").generator["network"] for name in ("two", "one")]
-    moved = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
-    assert moved < 1e-3  # a seventh of what 7 steps of Adam can move a weight
+    apart = torch.cat([(weights[0][name] - weights[1][name]).abs().flatten() for name in weights[0]])
+    assert apart.mean() < 2e-4  # 7 steps of Adam can move each by 7e-3, and take single ones apart by as much
 
 
 def test_only_the_first_process_talks_and_writes(runs):
