@@ -56,7 +56,8 @@ def inference(result):
 def training(result):
     network = result["network"]
     depth, height, width = network["window"]
-    heading = f"| a training step, gf {network['gf']}, {width} x {height} x {depth} | seconds | times faster |"
+    what = f"gf {network['gf']}, {width} x {height} x {depth}, {network['repeats']} rounds"
+    heading = f"| a training step, {what} | seconds | times faster |"
     speed = result["loader_stacks_per_second"]
     text = f"The loader alone reads {speed:,.0f} stacks of 16 slices a second on two threads.\n\n"
     return table(heading, timed(result["step"])) + text
@@ -67,7 +68,7 @@ def files(result):
     for name, seconds in result["seconds"].items():
         before, now = seconds.get("before"), seconds["now"]
         rows.append(f"| {name} | {'' if before is None else f'{before:.2f}'} | {now:.2f} |")
-    return table(f"| {slices} slices of 512 x 512, seconds | before | now |", rows)
+    return table(f"| {slices} slices of 512 x 512, seconds, {result['repeats']} rounds | before | now |", rows)
 
 
 def growth(result):
