@@ -3,12 +3,13 @@
 Examples:
   download.py --list
   download.py --output pairs/ --pairs 4
-  download.py --output pairs/ --all --collection tcga_kirc --yes
+  download.py --output pairs/ --all --collection hcc_tace_seg --pairs 20
 
 The pairs come from the NCI Imaging Data Commons; the 17 that likely show the chest are taken unless --all is given.
-They were chosen by series descriptions only: look at them before you train. Size and licences are said first, and
-nothing is downloaded without your yes. The same command goes on where an earlier one stopped. It writes
-DIR/<case>/pre, DIR/<case>/post, DIR/cases.csv for prepare.py, and DIR/ATTRIBUTION.md.
+They were chosen by series descriptions, and no pixel was seen: look at them before you train. Those of hcc_tace_seg are
+scans of the liver, cases of an odd number likely in the late arterial phase, those of an even one in the portal venous.
+Size and licences are said first, and nothing is downloaded without your yes. The same command goes on where an earlier
+one stopped. It writes DIR/<case>/pre, DIR/<case>/post, DIR/cases.csv for prepare.py, and DIR/ATTRIBUTION.md.
 Needs the package idc-index: python -m pip install idc-index
 """
 

@@ -1,8 +1,8 @@
 """The public before/after-contrast CT pairs that can be downloaded, and what is written about those that are there.
 
-The list ships with the module. It was made from the index of the NCI Imaging Data Commons (IDC) by series descriptions
-only: nobody has looked at the images. Pairs that likely show the chest come first, and one pair of every patient comes
-before the further pairs of the same patients.
+The list ships with the module. It was made from the index of the NCI Imaging Data Commons (IDC) by series descriptions,
+for HCC-TACE-Seg also by numbers of slices (Testing/make_public_pairs.py): nobody has looked at the images. Pairs that
+likely show the chest come first, and one pair of every patient comes before the further pairs of the same patients.
 """
 
 from __future__ import annotations

@@ -171,15 +171,16 @@ def expected(*case_ids):
 # The list that ships
 
 
-def test_the_list_names_117_pairs_the_17_likely_chest_pairs_and_as_many_patients_as_possible_first():
+def test_the_list_names_409_pairs_the_17_likely_chest_pairs_and_as_many_patients_as_possible_first():
     pairs = read_pairs()
-    assert [pair.likely_chest for pair in pairs] == [True] * 17 + [False] * 100
-    assert len({pair.case_id.lower() for pair in pairs}) == 117
-    assert len({series.uid for pair in pairs for series in pair.series.values()}) == 234
+    assert [pair.likely_chest for pair in pairs] == [True] * 17 + [False] * 392
+    assert len({pair.case_id.lower() for pair in pairs}) == 409
+    assert len({pair.post.uid for pair in pairs}) == 409
+    assert not {pair.pre.uid for pair in pairs} & {pair.post.uid for pair in pairs}
     assert len({(pair.collection, pair.patient) for pair in pairs[:8]}) == 8
     assert all(pair.case_id.startswith(f"{pair.collection}_{pair.patient}_") for pair in pairs)
     assert all(pair.licence in ("CC BY 3.0", "CC BY 4.0") and pair.doi.startswith("10.7937/") for pair in pairs)
-    assert all(series.slices > 20 and series.bytes > 1e7 for pair in pairs for series in pair.series.values())
+    assert all(series.slices >= 20 and series.bytes > 1e7 for pair in pairs for series in pair.series.values())
 
 
 def test_every_listed_case_fits_into_a_table_of_cases(tmp_path):
@@ -191,15 +192,22 @@ def test_every_listed_case_fits_into_a_table_of_cases(tmp_path):
     ("options", "count"),
     [
         ({}, 17),
-        ({"everything": True}, 117),
+        ({"everything": True}, 409),
         ({"first": 3}, 3),
         ({"collections": ["cmb_lca"]}, 3),
         ({"collections": ["tcga_kich"], "everything": True}, 3),
+        ({"collections": ["hcc_tace_seg"], "everything": True}, 292),
         ({"cases": ["tcga_kich_TCGA-KM-8440_1", IDS[1]]}, 2),
     ],
 )
 def test_choosing(options, count):
     assert len(choose(read_pairs(), **options)) == count
+
+
+def test_the_first_85_pairs_of_hcc_tace_seg_are_one_of_each_patient_with_the_first_series_after_contrast():
+    pairs = choose(read_pairs(), collections=["hcc_tace_seg"], everything=True, first=85)
+    assert len({pair.patient for pair in pairs}) == 85
+    assert all(int(pair.case_id.rsplit("_", 1)[1]) % 2 == 1 for pair in pairs)
 
 
 @pytest.mark.parametrize(
@@ -243,13 +251,13 @@ def test_the_list_needs_neither_network_nor_package():
     assert len(lines) == 1 + 17 + 1
     assert lines[0].split() == ["case", "collection", "before", "after", "slices", "MB", "licence", "doi"]
     assert IDS[0] in lines[1] and "CC BY 4.0" in lines[1] and "10.7937/" in lines[1]
-    assert "7.68 GB" in lines[-1] and "117 pairs" in lines[-1]
+    assert "7.68 GB" in lines[-1] and "409 pairs" in lines[-1]
 
 
 def test_the_list_for_a_program(download):
     outcome = download("--list", "--all", "--progress", "json")
     *pairs, end = map(json.loads, outcome.out.splitlines())
-    assert len(pairs) == 117 and end == {"event": "end", "status": 0, "message": "done"}
+    assert len(pairs) == 409 and end == {"event": "end", "status": 0, "message": "done"}
     assert pairs[0]["pre"]["uid"] == PAIRS[0].pre.uid
 
 
