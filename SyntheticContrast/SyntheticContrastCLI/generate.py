@@ -3,6 +3,7 @@
 Examples:
   generate.py --input ncct_dicom/ --output scect.nrrd --preview scect.png
   generate.py --input a.nii.gz b.nii.gz --output results/ --format nifti
+  generate.py --input ncct.nrrd --output scect.nrrd --phase portal --level 160
   generate.py --input ncct.nrrd --output scect.nrrd --model HEART_MODEL --heart-mask heart.nrrd
   torchrun --nproc-per-node 8 generate.py --cases cases.csv --output results/
 """
@@ -64,13 +65,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--step",
         default=1,
         type=int,
-        help="slices from one window to the next, 1 to 16 (default: 1); not for a model of the heart",
+        help="slices from one window to the next, 1 to 16 (default: 1); where windows of slices step through the CT",
+    )
+    parser.add_argument(
+        "--phase", choices=["arterial", "pulmonary", "portal"], help="contrast to make (default: arterial)"
+    )
+    parser.add_argument(
+        "--level",
+        type=float,
+        metavar="HU",
+        help="of the brightest vessels (default: arterial 350, pulmonary 400, portal 150)",
     )
     parser.add_argument(
         "--uncertainty",
         type=Path,
         metavar="PATH",
-        help="also write the SD of overlapping predictions; not for a model of the heart",
+        help="also write the SD of several predictions; not for a model of the heart",
     )
     parser.add_argument(
         "--format", choices=["nrrd", "nifti", "dicom"], help="default: by the output's suffix, else nrrd"
@@ -81,7 +91,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--first-look",
         type=Path,
         metavar="PNG",
-        help="first write a picture of the middle slice; for one input, not for a model of the heart",
+        help="first write a picture of the middle slice; for one input, where windows of slices step through the CT",
     )
     parser.add_argument("--progress", default="bar", choices=["bar", "json", "none"])
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
@@ -127,19 +137,23 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
 
 def check_options(args: argparse.Namespace, card: Card) -> None:
     """Raise InputError for an option that the model has no use for."""
-    if card.heart_only:
+    works = "slice by slice" if card.heart_only else "with shares of contrast on a grid of its own"
+    if not card.stepped:
         if args.step != 1:
-            raise InputError(f"--step does not apply to {card.name}, which works slice by slice: leave it out")
-        if args.uncertainty:
-            raise InputError(
-                f"--uncertainty does not apply to {card.name}, which predicts each slice once: leave it out"
-            )
+            raise InputError(f"--step does not apply to {card.name}, which works {works}: leave it out")
         if args.first_look:
-            raise InputError(f"--first-look does not apply to {card.name}, which works slice by slice: leave it out")
-    elif args.heart_mask:
-        raise InputError(f"--heart-mask does not apply to {card.name}, which takes the whole chest: leave it out")
+            raise InputError(f"--first-look does not apply to {card.name}, which works {works}: leave it out")
     elif not 1 <= args.step <= card.patch_depth:
         raise InputError(f"step {args.step} is out of range: use 1 to {card.patch_depth}")
+    if card.heart_only and args.uncertainty:
+        raise InputError(f"--uncertainty does not apply to {card.name}, which predicts each slice once: leave it out")
+    if args.heart_mask and not card.heart_only:
+        raise InputError(f"--heart-mask does not apply to {card.name}, which takes the whole chest: leave it out")
+    for option, value in (("--phase", args.phase), ("--level", args.level)):
+        if value is not None and not card.by_shares:
+            raise InputError(
+                f"{option} does not apply to {card.name}, whose contrast is as it was trained: leave it out"
+            )
 
 
 def run(args: argparse.Namespace, report: Reporter) -> int:
@@ -152,9 +166,11 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
     # Imported here: PyTorch takes seconds, and bad arguments should not wait for it.
     from SyntheticContrastLib.synthesis.convert import DISCLAIMER, Converter
     from SyntheticContrastLib.synthesis.device import choose
+    from SyntheticContrastLib.synthesis.shares import Contrast
 
-    compute = choose(args.device, args.precision)
-    converter = Converter(bundle, compute, args.step)
+    contrast = Contrast.of(args.phase, args.level)
+    converter = Converter(bundle, choose(args.device, args.precision), args.step, contrast)
+    compute = converter.compute
     report.event(
         "start",
         f"Model {bundle.card.name} ({DISCLAIMER})\nComputing on {compute}",
@@ -167,6 +183,7 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
         precision_reason=compute.precision_reason,
         engine=compute.engine,
         step=args.step,
+        **({"phase": contrast.phase, "level_hu": contrast.level_hu} if bundle.card.by_shares else {}),
     )
     if args.cases:
         clear_partial(path for task in tasks for path in (*task.outputs, task.record) if path)
@@ -205,6 +222,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
     from SyntheticContrastLib.ct.record import DONE as FINISHED
     from SyntheticContrastLib.ct.record import WRITING
     from SyntheticContrastLib.synthesis.convert import find_heart, state_of, write_result
+    from SyntheticContrastLib.synthesis.shares import ShareSynthesis
 
     started = time.monotonic()
     planning.refuse_unusable(task)
@@ -275,6 +293,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         preview=str(task.preview) if task.preview else None,
         seconds=round(seconds, 1),
         changes=[vars(change) for change in changes],
+        native_hu=round(result.native_hu, 1) if isinstance(result, ShareSynthesis) else None,
     )
     return True
 

@@ -63,10 +63,10 @@ def main(arguments: list[str]) -> int:
         check_cancelled()
         done.append(prepared)
         write_manifest(args.output, done)
-        what = "simulated VNC" if prepared.simulated else "NCCT"
+        what = "simulated VNC and CECT" if prepared.simulated else "NCCT and CECT" if case.cect else "NCCT alone"
         state = "was there already" if skipped else "done"
         print(
-            f"{number}/{len(cases)} {case.case_id}: {what} and CECT, {prepared.shape_zyx[0]} slices, {state}",
+            f"{number}/{len(cases)} {case.case_id}: {what}, {prepared.shape_zyx[0]} slices, {state}",
             flush=True,
         )
         if (found := prepared.registration) and not skipped:

@@ -25,12 +25,12 @@ AIR_HU = -1000
 HU_RANGE = (-1024, 3071)
 _ORDER, _STACK = 0, 1  # of random numbers: one purpose never shares them with another
 
-Volume = NDArray[np.int16]
+Volume = NDArray[np.int16] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """NCCT (or VNC) and CECT on one grid, (Z, Y, X) int16 HU, its spacing in mm, the CECT's blood level if known."""
+    """NCCT (or VNC) and CECT on one grid, (Z, Y, X) HU, its spacing in mm, the CECT's blood level if known."""
 
     ncct: Volume
     cect: Volume

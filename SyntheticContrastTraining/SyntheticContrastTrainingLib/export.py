@@ -66,6 +66,9 @@ def network_fields(recipe: Recipe) -> dict[str, Any]:
     if recipe.architecture == "santini2018":
         arguments: dict[str, Any] = {"widths": list(recipe.widths), "channels": 1, "batch_norm": False}
         more = {"patch_depth": 1, "crop": recipe.crop, "pixel_mm": recipe.pixel_mm}
+    elif recipe.architecture == "share_unet":
+        arguments = {"widths": list(recipe.widths), "channels": len(recipe.windows)}
+        more = {"patch_depth": recipe.depth}
     else:
         arguments = {"gf": recipe.gf, "depth": recipe.depth, "norm": recipe.norm, "channels": len(recipe.windows)}
         more = {"patch_depth": recipe.depth}

@@ -27,8 +27,8 @@ UNEVEN = 0.25  # of a radius
 
 
 def add_lesions(
-    ncct: NDArray[np.int16],
-    cect: NDArray[np.int16],
+    ncct: NDArray,
+    cect: NDArray,
     spacing_zyx: tuple[float, float, float],
     random: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

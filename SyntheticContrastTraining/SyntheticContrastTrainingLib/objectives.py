@@ -4,33 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models import santini2018
 from SyntheticContrastLib.models.choi2021 import Generator
 from SyntheticContrastLib.models.folding import fold_in_training
+from SyntheticContrastTrainingLib.batch import Batch, to_device, windowed
 from SyntheticContrastTrainingLib.dataset import Pair, Stacks
 from SyntheticContrastTrainingLib.heart_dataset import HeartPair, HeartSlices
 from SyntheticContrastTrainingLib.losses import enhancement_weights, weighted_l1
-from SyntheticContrastTrainingLib.prepared import PreparedCase
+from SyntheticContrastTrainingLib.prepared import CECT, PreparedCase
 from SyntheticContrastTrainingLib.recipes import Recipe
 from SyntheticContrastTrainingLib.santini_loss import SantiniLoss, parameter_groups
-
-
-class Batch(NamedTuple):
-    """A part of a batch. `source` and `target` are (N, C, Z, Y, X), in 2D (N, C, Y, X), windows in [-1, 1].
-
-    `more` is what the objective's loss needs beside them.
-    """
-
-    source: Tensor
-    target: Tensor
-    more: tuple[Tensor, ...]
+from SyntheticContrastTrainingLib.share_dataset import ShareStacks
+from SyntheticContrastTrainingLib.share_objective import Shares
 
 
 class Objective(Protocol):
@@ -48,15 +39,21 @@ class Objective(Protocol):
 
 
 def find_objective(recipe: Recipe) -> Objective:
-    return Santini(recipe) if recipe.architecture == "santini2018" else Choi(recipe)
+    objectives = {"santini2018": Santini, "share_unet": Shares}
+    return objectives.get(recipe.architecture, Choi)(recipe)  # type: ignore[return-value]
 
 
 def open_stacks(folder: Path, cases: Sequence[PreparedCase], recipe: Recipe) -> Stacks:
     """What the recipe is trained on, of these cases of a prepared training set.
 
     Raises:
-        InputError: for a case that is too small, or lacks the chambers that the recipe needs.
+        InputError: for a case that is too small, or lacks the CECT or the chambers that the recipe needs.
     """
+    if recipe.architecture == "share_unet":
+        return ShareStacks.open_shares(folder, cases, recipe.depth)
+    for case in cases:
+        if CECT not in case.files:
+            raise InputError(f"case {case.case_id} has no cect: only the recipe share learns from an NCCT alone")
     if recipe.architecture == "santini2018":
         return HeartSlices.open_hearts(folder, cases, recipe.crop, recipe.pixel_mm)
     return Stacks.open(folder, cases, recipe.depth)
@@ -129,13 +126,3 @@ class Santini:
     def losses(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         terms = self.loss(output, batch.target, *batch.more)
         return {"loss": terms.total, "rmse": terms.rmse, "bce": terms.bce}
-
-
-def to_device(stacks: Sequence[NDArray], device: torch.device) -> Tensor:
-    """Arrays (Z, Y, X) to one float32 tensor (N, 1, Z, Y, X)."""
-    return torch.from_numpy(np.stack(stacks)).to(device).float()[:, None]
-
-
-def windowed(hu: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
-    """(N, 1, ...) HU to (N, C, ...) in [-1, 1]: `to_windows`, on the device of the tensor."""
-    return torch.cat([((hu - level) / (width / 2)).clamp(-1, 1) for width, level in windows], dim=1)

@@ -30,10 +30,13 @@ class PairingOptions:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """NCCT (or simulated VNC) and CECT, (Z, Y, X) int16 HU on one grid; `affine` maps voxel (x, y, z, 1) to LPS mm."""
+    """NCCT (or simulated VNC) and CECT, (Z, Y, X) int16 HU on one grid, or an NCCT alone.
+
+    `affine` maps voxel (x, y, z, 1) to LPS mm.
+    """
 
     ncct: NDArray[np.int16]
-    cect: NDArray[np.int16]
+    cect: NDArray[np.int16] | None
     affine: NDArray[np.float64]
     spacing_zyx: tuple[float, float, float]
     simulated: bool
@@ -45,6 +48,7 @@ class Pair:
 
 def make_pair(case: Case, options: PairingOptions, picture: Path | None = None) -> Pair:
     """Read a case and bring its two volumes onto one grid: the NCCT's, or the CECT's where the VNC is simulated.
+    An NCCT alone stays so: it shows a network what does not enhance.
 
     `first_slice` and `last_slice` count the slices of that grid as it was read. Where the moved CECT does not reach,
     both volumes are set to air. With `picture`, a registration is drawn there for review, a failed one too.
@@ -57,7 +61,9 @@ def make_pair(case: Case, options: PairingOptions, picture: Path | None = None) 
             registered, a registration that failed, or a slice range beyond the volume.
     """
     if case.cect is None:
-        raise InputError("no cect is given: every training case needs one")
+        if case.phase != "unenhanced" or case.ncct is None:
+            raise InputError("no cect is given: every case needs one, but an NCCT whose column phase says unenhanced")
+        return _alone(case, read_ct(case.ncct), options)
     if case.ncct is None and not options.simulate_vnc:
         raise InputError("no ncct is given: give one, or have it made from the CECT with --simulate-vnc")
     cect = read_ct(case.cect)
@@ -69,6 +75,14 @@ def make_pair(case: Case, options: PairingOptions, picture: Path | None = None) 
     else:
         pair = _registered(case, ncct, cect, options, picture)
     return _cropped(pair, case, (ncct or cect).spacing_zyx[0])
+
+
+def _alone(case: Case, ncct: CTVolume, options: PairingOptions) -> Pair:
+    """An NCCT without a partner."""
+    read_spacing_z = ncct.spacing_zyx[0]
+    ncct = _resliced(ncct, options)
+    pair = Pair(_int16(ncct.hu), None, ncct.grid.canonical_affine.copy(), ncct.spacing_zyx, simulated=False)
+    return _cropped(pair, case, read_spacing_z)
 
 
 def _simulated(case: Case, cect: CTVolume, options: PairingOptions) -> Pair:
@@ -106,8 +120,9 @@ def _registered(case: Case, ncct: CTVolume, cect: CTVolume, options: PairingOpti
     if found.failed:
         raise InputError(f"the registration failed, the case is left out: {found.failed}")
     pair = _pair(case, target, moved, found.transform, simulated=False, registration=found.to_json())
-    pair.ncct[~covered] = OUTSIDE_HU
-    pair.cect[~covered] = OUTSIDE_HU
+    for volume in (pair.ncct, pair.cect):
+        assert volume is not None
+        volume[~covered] = OUTSIDE_HU
     return pair
 
 

@@ -2,7 +2,7 @@
 
     DIR/manifest.json
     DIR/<case_id>/ncct.npy    int16 HU, (Z, Y, X), Z from superior to inferior: the NCCT, or the simulated VNC
-    DIR/<case_id>/cect.npy    the same grid
+    DIR/<case_id>/cect.npy    the same grid; none of an NCCT without a partner
     DIR/<case_id>/heart_mask.npy, chambers.npy  uint8, the same grid, where the case has them
     DIR/<case_id>/case.json   what the manifest says of the case
     DIR/review/<case_id>.png  the registration, drawn for review, if there was one
@@ -47,6 +47,8 @@ class PreparedCase:
     options: dict[str, Any]
     files: dict[str, str]  # sha256 by file name
     blood_hu: float | None = None
+    phase: str = "arterial"
+    right_hu: tuple[float, float] | None = None  # of the right heart in the CECT, where it differs from the left
     registration: dict[str, Any] | None = None  # as `Registration.to_json` gives it
     split: str | None = None  # training or validation, where cases.csv says so
 
@@ -55,6 +57,8 @@ class PreparedCase:
         fields = dict(fields)
         fields["shape_zyx"] = tuple(fields["shape_zyx"])
         fields["spacing_zyx"] = tuple(fields["spacing_zyx"])
+        if fields.get("right_hu"):
+            fields["right_hu"] = tuple(fields["right_hu"])
         fields["affine"] = tuple(tuple(row) for row in fields["affine"])
         return cls(**fields)
 
@@ -68,12 +72,14 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
     columns = ("ncct", "cect", "heart_mask", "chambers")
     sources = {name: hash_source(path) for name in columns if (path := getattr(case, name))}
     made_with: dict[str, Any] = {
-        "register": options.register if case.ncct else "none",
+        "register": options.register if case.ncct and case.cect else "none",
         "spacing_z": options.spacing_z,
         "first_slice": case.first_slice,
         "last_slice": case.last_slice,
+        "phase": case.phase,
+        "right_hu": list(case.right_hu) if case.right_hu else None,
     }
-    if case.ncct is None:
+    if case.ncct is None and case.cect is not None:
         made_with["vnc_version"] = VNC_VERSION
     folder = output / case.case_id
     if (done := finished_case(folder)) and done.sources == sources and done.options == made_with:
@@ -85,7 +91,7 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
         stored = {name: volume for name, volume in volumes.items() if volume is not None}
         for name, volume in stored.items():
             np.save(temporary / name, np.ascontiguousarray(volume))
-        z, y, x = pair.cect.shape
+        z, y, x = pair.ncct.shape
         prepared = PreparedCase(
             case_id=case.case_id,
             shape_zyx=(z, y, x),
@@ -96,6 +102,8 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
             options=made_with,
             files={name: hash_source(temporary / name) for name in stored},
             blood_hu=pair.blood_hu,
+            phase=case.phase,
+            right_hu=case.right_hu,
             registration=pair.registration,
             split=case.split,
         )

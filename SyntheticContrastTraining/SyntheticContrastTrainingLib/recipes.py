@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from SyntheticContrastLib.ct.errors import InputError
 
 SANTINI_WINDOWS = ((1000.0, 200.0),)
+SHARE_WINDOWS = ((2000.0, 0.0), (500.0, 50.0), (200.0, 40.0))
 CHOI_WINDOWS = ((2000.0, 0.0), (1000.0, 200.0), (500.0, 50.0))
 
 
@@ -29,11 +30,11 @@ class Recipe:
     """
 
     name: str
-    architecture: str = "choi2021"  # or santini2018: slices around the heart, its own loss within the heart mask
+    architecture: str = "choi2021"  # santini2018: slices around the heart; share_unet: shares on the canonical grid
     gf: int = 64  # choi2021: filters of the first level
     df: int = 64  # and of the discriminator
     widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512, 512)  # santini2018: filters of the encoder's layers
-    depth: int = 16  # slices of a stack; santini2018: 1
+    depth: int = 16  # slices of a stack; santini2018: 1; share_unet: of a patch
     norm: str = "instance"  # choi2021: instance or keras
     output: str = "plain"  # or residual: the network gives what is added to its input
     windows: tuple[tuple[float, float], ...] = CHOI_WINDOWS  # (width, level)
@@ -48,7 +49,7 @@ class Recipe:
     slice_mm: float = 0.0  # neighbouring slices are averaged, at random, to slices up to this thick; 0: as they are
     rotation: float = 0.0  # in plane, degrees to either side
     magnification: tuple[float, float] = (1.0, 1.0)  # range, in plane
-    bend: float = 0.0  # standard deviation, in voxels, of smooth random displacements in plane
+    bend: float = 0.0  # standard deviation, in voxels, of smooth random displacements in plane; share_unet: mm, in 3D
     lesions: float = 0.0  # share of the stacks that get made-up masses and effusions in the lungs
     iodine: tuple[float, float] = (1.0, 1.0)  # range of s: the target is NCCT + s (CECT - NCCT)
     blood_hu: float = 0.0  # blood's level in the target, whose iodine is scaled, where VNCs are simulated; 0: as it is
@@ -69,6 +70,7 @@ class Recipe:
     l1_weight: float = 1.0
     enhancement_weight: float = 1.0  # of the L1 loss where the target is enhanced
     enhancement_hu: float = 50.0  # enhanced is where |CECT - NCCT| is above this
+    dice_weight: float = 0.5  # share_unet: of the soft Dice loss of blood
     rmse_weight: float = 1.0  # santini2018: alpha of Eq. 1
     bce_weight: float = 0.01  # beta
     weight_decay: float = 0.001  # lambda
@@ -172,6 +174,32 @@ RECIPES = {
         enhancement_weight=2.0,
         ema_decay=0.998,
     ),
+    # What ships: not HU but the share of the patient's contrast, on the canonical grid. Real pairs, pairs with a
+    # simulated VNC and CTs without a partner train together.
+    "share": Recipe(
+        "share",
+        architecture="share_unet",
+        widths=(16, 32, 64, 128, 192),
+        depth=24,
+        crop=144,
+        final_crop=144,
+        windows=SHARE_WINDOWS,
+        steps=4000,
+        max_shift=0,
+        rotation=12.0,
+        magnification=(0.82, 1.22),
+        bend=5.0,
+        noise_hu=14.0,
+        lesions=0.35,
+        learning_rate=1e-3,
+        schedule="cosine",
+        final_learning_rate=2e-5,
+        beta1=0.9,
+        l1_weight=5.0,
+        enhancement_weight=3.0,
+        ema_decay=0.995,
+        precision="bf16",
+    ),
 }
 
 
@@ -237,18 +265,19 @@ def _converted(key: str, value: Any, wanted: Any) -> Any:
 
 
 def _check(recipe: Recipe) -> None:
-    flat = recipe.architecture == "santini2018"
-    smallest = 16 if flat else 256 if recipe.norm == "instance" else 128
-    multiple = 16 if flat else 128
-    depths = [1] if flat else [2**power for power in range(1, 8)]
+    flat, shares = (recipe.architecture == name for name in ("santini2018", "share_unet"))
+    smallest = 16 if flat or shares else 256 if recipe.norm == "instance" else 128
+    multiple = 16 if flat or shares else 128
+    depths = [1] if flat else list(range(8, 129, 8)) if shares else [2**power for power in range(1, 8)]
+    plain, no_gan = ("plain",), ("none",)
     sound = {
-        "architecture": recipe.architecture in ("choi2021", "santini2018"),
-        "widths": len(recipe.widths) == 8 and min(recipe.widths) >= 1,
+        "architecture": recipe.architecture in ("choi2021", "santini2018", "share_unet"),
+        "widths": len(recipe.widths) == (5 if shares else 8) and min(recipe.widths) >= 1,
         "gf": recipe.gf >= 1,
         "df": recipe.df >= 1,
         "depth": recipe.depth in depths,
         "norm": recipe.norm in ("keras", "instance"),
-        "output": recipe.output in (("plain",) if flat else ("plain", "residual")),
+        "output": recipe.output in (plain if flat or shares else ("plain", "residual")),
         "windows": len(recipe.windows) >= 1
         and (len(recipe.windows) == 1 or not flat)
         and all(width > 0 for width, _ in recipe.windows),
@@ -280,12 +309,13 @@ def _check(recipe: Recipe) -> None:
         "l1_weight": recipe.l1_weight >= 0,
         "enhancement_weight": recipe.enhancement_weight > 0,
         "enhancement_hu": recipe.enhancement_hu >= 0,
+        "dice_weight": recipe.dice_weight >= 0,
         "rmse_weight": recipe.rmse_weight >= 0,
         "bce_weight": recipe.bce_weight >= 0,
         "weight_decay": recipe.weight_decay >= 0,
         "soft_threshold_width_hu": recipe.soft_threshold_width_hu > 0,
         "bce_reduction": recipe.bce_reduction in ("mean", "sum"),
-        "gan_loss": recipe.gan_loss in (("none",) if flat else ("none", "bce", "least_squares", "hinge")),
+        "gan_loss": recipe.gan_loss in (no_gan if flat or shares else ("none", "bce", "least_squares", "hinge")),
         "gan_weight": recipe.gan_weight >= 0,
         "label_smoothing": 0 <= recipe.label_smoothing < 1,
         "ema_decay": 0 <= recipe.ema_decay < 1,

@@ -17,6 +17,8 @@ from SyntheticContrastLib.models import choi2021, santini2018
 from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair
 from SyntheticContrastTrainingLib.heart_dataset import HeartPair
 from SyntheticContrastTrainingLib.recipes import Recipe
+from SyntheticContrastTrainingLib.share_dataset import LEVEL_RISE_HU, SharePatch
+from SyntheticContrastTrainingLib.share_objective import Shares
 
 READING_WINDOW = (350.0, 50.0)  # (width, level) in HU, the paper's for MAE and PSNR
 
@@ -37,6 +39,10 @@ def synthesise(network: nn.Module, stack: Pair, recipe: Recipe) -> NDArray[np.fl
 
     Around the heart, where a heart mask is the limit of what the network was asked for, it is the input.
     """
+    if isinstance(stack, SharePatch):
+        with evaluating(network), torch.no_grad():
+            shares = Shares(recipe).shares(network, stack)
+        return stack.ncct + np.float32(LEVEL_RISE_HU) * shares * stack.target.tissue
     flat = recipe.architecture == "santini2018"
     multiple = santini2018.IN_PLANE_MULTIPLE if flat else choi2021.IN_PLANE_MULTIPLE
     smallest = 2 * multiple if recipe.norm == "instance" and not flat else multiple

@@ -235,3 +235,15 @@ def test_a_folder_that_is_no_training_set(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         read_manifest(tmp_path)
+
+
+def test_an_ncct_alone_is_prepared_if_it_says_that_it_is_unenhanced(table, tmp_path, capsys):
+    cases = tmp_path / "cases.csv"
+    table("a,ncct.nii.gz,,,")
+    cases.write_text(
+        "case_id,ncct,cect,phase,right_hu\na,ncct.nii.gz,,unenhanced,\nb,ncct.nii.gz,cect.nii.gz,portal,100 200\n"
+    )
+    assert call(PREPARE, ["--cases", cases, "--output", tmp_path / "set"], capsys).status == 0
+    alone, pair = read_manifest(tmp_path / "set")
+    assert list(alone.files) == ["ncct.npy"] and alone.phase == "unenhanced"
+    assert (pair.phase, pair.right_hu) == ("portal", (100.0, 200.0))

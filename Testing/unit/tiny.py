@@ -71,3 +71,39 @@ def identity_heart_network(added: float = 0.0):
         network.out.weight[0, 0, 1, 1] = 1
         network.out.bias[0] = added
     return network
+
+
+SHARE_WINDOWS = ((2000.0, 0.0), (500.0, 50.0), (200.0, 40.0))
+SHARE_WIDTHS = (2, 3, 4, 4, 4)
+
+
+def tiny_share_card(**changes) -> Card:
+    """The card of `tiny_share_network()`, with `changes`."""
+    fields = {
+        "name": "tiny-share",
+        "architecture": "share_unet",
+        "architecture_arguments": {"widths": list(SHARE_WIDTHS), "channels": 3},
+        "input_windows": SHARE_WINDOWS,
+        "patch_depth": 24,
+    }
+    return tiny_card(**{**fields, **changes})
+
+
+def tiny_share_network(share: float | None = None):
+    """A narrow share U-Net with fixed random weights; with `share`, it gives that share everywhere."""
+    import torch
+
+    from SyntheticContrastLib.models.share_unet import HIGHEST_SHARE, ShareUNet
+
+    torch.manual_seed(0)
+    network = ShareUNet(widths=SHARE_WIDTHS).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():  # what begins as zero would hide the rest
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        network.head.bias.zero_()
+        network.head.weight.mul_(10)
+        if share is not None:
+            network.head.weight.zero_()
+            network.head.bias.fill_(float(torch.logit(torch.tensor(share / HIGHEST_SHARE))))
+    return network

@@ -12,7 +12,8 @@ from .errors import InputError
 COLUMNS = ("case_id", "ncct", "cect", "scect", "heart_mask", "chambers", "first_slice", "last_slice")
 SPLITS = ("training", "validation")
 _PATHS = ("ncct", "cect", "scect", "heart_mask", "chambers", "chambers_2", "lesions")
-_KNOWN = (*COLUMNS, *_PATHS, "split")
+PHASES = ("arterial", "pulmonary", "portal", "unenhanced")
+_KNOWN = (*COLUMNS, *_PATHS, "split", "phase", "right_hu")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class Case:
     `first_slice` and `last_slice` bound the slices to use, both counted from 0 at the superior end and both included.
     `chambers_2` are the chambers as drawn by another observer, or by the same one another day.
     `split` is "training" or "validation", where the study fixes it. `lesions` is a markups file with the circles of the
-    case's lesions. `study` holds the columns of the study's own, such as the vendor of the scanner, as text.
+    case's lesions. `phase` is that of the CECT, or "unenhanced" of an NCCT that has none; `right_hu` the range of HU of
+    its right heart, where contrast is denser or thinner there than in the aorta. `study` holds the columns of the
+    study's own, such as the vendor of the scanner, as text.
     """
 
     case_id: str
@@ -36,6 +39,8 @@ class Case:
     split: str | None = None
     chambers_2: Path | None = None
     lesions: Path | None = None
+    phase: str = "arterial"
+    right_hu: tuple[float, float] | None = None
     study: dict[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -89,8 +94,14 @@ def _case(where: str, row: dict[str, str | None], folder: Path) -> Case:
     split = cells.get("split") or None
     if split not in (None, *SPLITS):
         raise InputError(f"{where}: split {split!r} is neither {' nor '.join(SPLITS)} nor empty")
+    phase = cells.get("phase") or PHASES[0]
+    if phase not in PHASES:
+        raise InputError(f"{where}: phase {phase!r} is neither {' nor '.join(PHASES)} nor empty")
+    right_hu = _range(where, "right_hu", cells.get("right_hu", ""))
     study = {column: text for column, text in cells.items() if column not in _KNOWN}
-    return Case(case_id, **paths, first_slice=first, last_slice=last, split=split, study=study)
+    return Case(
+        case_id, **paths, first_slice=first, last_slice=last, split=split, phase=phase, right_hu=right_hu, study=study
+    )
 
 
 def _slice_number(where: str, column: str, text: str) -> int | None:
@@ -99,3 +110,16 @@ def _slice_number(where: str, column: str, text: str) -> int | None:
     if not text.isdecimal():
         raise InputError(f"{where}: {column} {text!r} is not a slice number (0, 1, 2, ...)")
     return int(text)
+
+
+def _range(where: str, column: str, text: str) -> tuple[float, float] | None:
+    """ "300 500" as two numbers."""
+    if not text:
+        return None
+    try:
+        low, high = (float(part) for part in text.split())
+    except ValueError:
+        raise InputError(f"{where}: {column} {text!r} is not two numbers, lowest and highest") from None
+    if not low < high:
+        raise InputError(f"{where}: {column} {text!r}: the first number is the lower one")
+    return low, high

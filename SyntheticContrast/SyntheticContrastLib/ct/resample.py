@@ -63,7 +63,7 @@ def reslice(volume: CTVolume, spacing_z_mm: float) -> CTVolume:
         raise InputError(
             f"slices of {spacing_z_mm:g} mm leave {count} of a scan of {len(volume.hu) * old:.0f} mm: give thinner ones"
         )
-    weights = _slice_weights(len(volume.hu), count, spacing_z_mm / old)
+    weights = slice_weights(len(volume.hu), count, spacing_z_mm / old)
     hu = np.empty((count, *volume.hu.shape[1:]), np.int16)
     for row, plane in zip(weights, hu, strict=True):
         used = np.flatnonzero(row)
@@ -78,7 +78,7 @@ def reslice(volume: CTVolume, spacing_z_mm: float) -> CTVolume:
     return CTVolume(hu, Grid((x, y, z), affine))
 
 
-def _slice_weights(old: int, new: int, ratio: float) -> NDArray[np.float64]:
+def slice_weights(old: int, new: int, ratio: float) -> NDArray[np.float64]:
     """(new, old): the part of each old slice in each new one; `ratio` is new over old spacing. Rows add up to 1."""
     if ratio >= 1:
         top = np.arange(new)[:, None] * ratio

@@ -26,6 +26,7 @@ WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
 DEFAULT_MODEL = "SyntheticContrast-choi2021-demo"
 HEART_ARCHITECTURE = "santini2018"
+SHARE_ARCHITECTURE = "share_unet"
 OPTIONAL_FIELDS = {"pixel_mm", "crop"}  # younger than the format: cards without them are as good
 USER_MODELS_VARIABLE = "SYNTHETIC_CONTRAST_MODELS"
 
@@ -63,6 +64,16 @@ class Card:
     def heart_only(self) -> bool:
         """True for a 2D model that synthesises the heart region, slice by slice; False for one of the whole chest."""
         return self.architecture == HEART_ARCHITECTURE
+
+    @property
+    def by_shares(self) -> bool:
+        """True for a model that gives shares of contrast on the canonical grid: phase and level are the user's."""
+        return self.architecture == SHARE_ARCHITECTURE
+
+    @property
+    def stepped(self) -> bool:
+        """True for a model that windows of slices step through."""
+        return not self.heart_only and not self.by_shares
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -214,9 +225,13 @@ def _build(architecture: str, arguments: dict[str, Any], folder: Path) -> nn.Mod
 
 
 def _architectures() -> dict[str, Callable[..., nn.Module]]:
-    from SyntheticContrastLib.models import choi2021, santini2018
+    from SyntheticContrastLib.models import choi2021, santini2018, share_unet
 
-    return {"choi2021": choi2021.Generator, HEART_ARCHITECTURE: santini2018.Network}
+    return {
+        "choi2021": choi2021.Generator,
+        HEART_ARCHITECTURE: santini2018.Network,
+        SHARE_ARCHITECTURE: share_unet.ShareUNet,
+    }
 
 
 def _card_from(fields: dict[str, Any], names: set[str], folder: Path) -> Card:

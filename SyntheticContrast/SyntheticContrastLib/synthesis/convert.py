@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from SyntheticContrastLib.models.bundle import Bundle
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.heart_slices import HeartCrop, synthesise_heart
 from SyntheticContrastLib.synthesis.openvino_network import OpenVinoNetwork
+from SyntheticContrastLib.synthesis.shares import Contrast, synthesise_shares
 from SyntheticContrastLib.synthesis.sliding_window import Patch, Synthesis, synthesise
 from SyntheticContrastLib.synthesis.tasks import Task
 
@@ -33,21 +35,22 @@ DISCLAIMER = "synthetic - not for diagnosis"
 class Converter:
     """A bundle's network, folded for inference, on its device.
 
-    A model of the heart (`heart_only`) needs to know where the heart is, and has neither windows of slices to step
-    through nor an uncertainty.
+    A model of the heart (`heart_only`) needs to know where the heart is, and has no uncertainty. Only one that windows
+    of slices step through takes a `step`, only one of shares (`card.by_shares`) a `contrast`.
     """
 
     bundle: Bundle
     compute: Compute
     step: int = 1
+    contrast: Contrast = field(default_factory=Contrast)
 
     def __post_init__(self) -> None:
-        from SyntheticContrastLib.models import choi2021, folding, santini2018
+        from SyntheticContrastLib.models import choi2021, folding, santini2018, share_unet
 
         card = self.bundle.card
         network = self.bundle.load_network()
         if isinstance(network, choi2021.Generator):
-            self._shape: Patch | HeartCrop = Patch(
+            self._shape: Patch | HeartCrop | None = Patch(
                 card.patch_depth,
                 card.input_windows,
                 card.output_window,
@@ -58,6 +61,10 @@ class Converter:
             self._network: nn.Module = folding.fold(network)
             if self.compute.engine == "OpenVINO":
                 self._network = OpenVinoNetwork(self._network, self.compute.precision)
+        elif isinstance(network, share_unet.ShareUNet):
+            self._shape = None
+            self._network = network
+            self.compute = dataclasses.replace(self.compute, engine="PyTorch")  # its 2D convolutions are as fast
         else:
             assert isinstance(network, santini2018.Network) and card.crop and card.pixel_mm  # the bundle saw to it
             self._shape = HeartCrop(card.crop, card.pixel_mm, card.output_window)
@@ -75,7 +82,7 @@ class Converter:
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         on_fallback: Callable[[str], None] = lambda message: None,
     ) -> Synthesis:
-        """sCECT on the canonical axes of `volume`; see `sliding_window.synthesise`, `heart_slices.synthesise_heart`.
+        """sCECT on the canonical axes of `volume`; see `synthesise_shares`, `synthesise`, `synthesise_heart`.
 
         Args:
             heart: (Z, Y, X), for a model of the heart only; found in the CT if not given.
@@ -94,6 +101,18 @@ class Converter:
                 on_progress=on_progress,
                 on_fallback=on_fallback,
             )
+        if self._shape is None:
+            return synthesise_shares(
+                volume.hu,
+                volume.spacing_zyx,
+                self._network,
+                self.bundle.card.input_windows,
+                self.contrast,
+                self.compute,
+                uncertainty=uncertainty,
+                on_progress=on_progress,
+                on_fallback=on_fallback,
+            )
         return synthesise(
             volume.hu,
             self._network,
@@ -108,9 +127,9 @@ class Converter:
     def first_look(
         self, volume: CTVolume, on_fallback: Callable[[str], None] = lambda message: None
     ) -> tuple[int, NDArray[np.int16]]:
-        """Index of the middle slice, and its sCECT in HU, (Y, X), from the one window around it.
+        """Index of the middle slice, and its sCECT in HU, (Y, X), from the slices around it.
 
-        Not for a model of the heart. Where windows overlap, `convert` gives their mean instead.
+        Only for a model that windows of slices step through. Where windows overlap, `convert` gives their mean instead.
         """
         assert isinstance(self._shape, Patch)
         slices, depth = len(volume.hu), self._shape.depth
@@ -134,6 +153,8 @@ class Converter:
             "weights_sha256": self.bundle.card.weights_sha256,
             "step": self.step,
         }
+        if self.bundle.card.by_shares:
+            found |= dataclasses.asdict(self.contrast)
         if self.heart_only:  # stated in either case: a rerun with a mask is another result than one without
             mask = None if given_heart is None else hashlib.sha256(np.packbits(given_heart).data).hexdigest()
             found["heart_mask_sha256"] = mask
@@ -145,6 +166,8 @@ class Converter:
         card = self.bundle.card
         if self.heart_only:
             how = "slice by slice. Only the heart region is synthetic, the rest is the non-contrast CT"
+        elif card.by_shares:
+            how = f"phase {self.contrast.phase}, vessels at {self.contrast.level_hu:g} HU"
         else:
             how = f"sliding window of {card.patch_depth} slices, step {self.step}"
         return (

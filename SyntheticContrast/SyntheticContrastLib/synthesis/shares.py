@@ -1,0 +1,174 @@
+"""Synthesis by shares of contrast: the network says where contrast goes, the user how much of it there is.
+
+rise = share x (level - unenhanced blood). The share is found on the canonical grid, in slabs from the top, and brought
+back to the CT's own voxels; see `ct.canonical_grid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from SyntheticContrastLib.ct.canonical_grid import CanonicalCT, back, takes_contrast, to_canonical
+from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.models.share_unet import IN_PLANE_MULTIPLE, Z_MULTIPLE, to_share
+from SyntheticContrastLib.synthesis.device import Compute
+from SyntheticContrastLib.synthesis.predict import predict
+from SyntheticContrastLib.synthesis.process import check_cancelled
+from SyntheticContrastLib.synthesis.sliding_window import AIR_HU, OUTSIDE_HU, Synthesis
+
+LEVEL_HU = {"arterial": 350.0, "pulmonary": 400.0, "portal": 150.0}  # of each phase, where the user does not say
+LEVEL_RANGE_HU = (80.0, 1000.0)
+LEFT_OF_RIGHT = 0.65  # level of the left heart and the arteries in the pulmonary phase, of that in the right heart
+SLAB, OVERLAP = 64, 16  # canonical slices that are kept of a slab, and that it sees above and below them
+BLOOD_SHARE = 0.8  # voxels above it tell what unenhanced blood is
+NATIVE_HU = (0.0, 80.0)  # of unenhanced blood; where nothing enhances, 40
+SHIFTED_HU = (-8.0, 8.0)  # of the CT, for the uncertainty: calibrations differ by as much
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What contrast to make: the phase, and the level in HU of the vessels that are brightest in it."""
+
+    phase: str = "arterial"
+    level_hu: float = LEVEL_HU["arterial"]
+
+    @classmethod
+    def of(cls, phase: str | None, level_hu: float | None) -> Contrast:
+        """Raises InputError: for a phase that is unknown or a level that no patient has."""
+        phase = phase or "arterial"
+        if phase not in LEVEL_HU:
+            raise InputError(f"there is no phase {phase!r}: use {', '.join(LEVEL_HU)}")
+        level = LEVEL_HU[phase] if level_hu is None else float(level_hu)
+        low, high = LEVEL_RANGE_HU
+        if not low <= level <= high:
+            raise InputError(f"a level of {level:g} HU cannot be: use {low:g} to {high:g} HU")
+        return cls(phase, level)
+
+    @property
+    def words(self) -> str:
+        """As volumes and series are named: "arterial 350"."""
+        return f"{self.phase} {self.level_hu:g}"
+
+
+@dataclass(frozen=True)
+class ShareSynthesis(Synthesis):
+    """`native_hu`: unenhanced blood of the CT. Another level needs no new run: the change is in proportion to
+    level - native."""
+
+    native_hu: float = 40.0
+
+
+def synthesise_shares(
+    hu: NDArray,
+    spacing_zyx: tuple[float, float, float],
+    network: nn.Module,
+    windows: tuple[tuple[float, float], ...],
+    contrast: Contrast,
+    compute: Compute,
+    *,
+    uncertainty: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_fallback: Callable[[str], None] = lambda message: None,
+) -> ShareSynthesis:
+    """The contrast-enhanced CT, int16 HU on the CT's own grid.
+
+    Args:
+        hu: (Z, Y, X) in HU, Z from superior to inferior, at least one slice.
+        spacing_zyx: mm.
+        network: takes (N, C, Z, Y, X) in `windows`, gives logits as `ShareUNet` does.
+        uncertainty: also give the SD (HU) of the rise over the CT as it is and shifted by SHIFTED_HU.
+        on_progress: called with the slices of the CT that are done, and that there are.
+        on_fallback: called with a line for a person whenever memory forces smaller work.
+
+    Raises:
+        OutOfMemoryError: when even one slab does not fit on the CPU.
+        Cancelled: when the process was asked to stop.
+    """
+    canonical = to_canonical(hu, spacing_zyx)
+    shifts = (0.0, *SHIFTED_HU) if uncertainty else (0.0,)
+    slabs = _slabs(len(canonical.hu))
+    readings = []
+    for number, shift in enumerate(shifts):
+        shares = np.empty_like(canonical.hu)
+        inputs = (_seen(canonical.hu[first:last] + np.float32(shift), windows) for first, last, _ in slabs)
+        found = predict(_Mixed(network, contrast.phase), inputs, compute, on_fallback, at_once=1, name="slab")
+        for (first, _, kept), share in zip(slabs, found, strict=True):
+            part = slice(kept.start - first, kept.stop - first)
+            shares[kept] = share[part, : shares.shape[1], : shares.shape[2]].float().cpu().numpy()
+            done = (number + kept.stop / len(shares)) / len(shifts)
+            on_progress(min(len(hu) - 1, int(0.6 * done * len(hu))), len(hu))
+            check_cancelled()
+        shares[canonical.hu <= AIR_HU] = 0
+        readings.append(shares)
+    native = unenhanced_blood(canonical, readings[0])
+    return _brought_back(hu, canonical, readings, native, contrast.level_hu, on_progress)
+
+
+def unenhanced_blood(canonical: CanonicalCT, shares: NDArray[np.float32]) -> float:
+    """HU of blood in the CT: the median of what is taken for blood, within what blood can be."""
+    blood = canonical.hu[(shares > BLOOD_SHARE) & (canonical.tissue > 0.95)]
+    return float(np.clip(np.median(blood), *NATIVE_HU)) if len(blood) >= 100 else 40.0
+
+
+def _brought_back(
+    hu: NDArray,
+    canonical: CanonicalCT,
+    readings: list[NDArray[np.float32]],
+    native: float,
+    level: float,
+    on_progress: Callable[[int, int], None],
+) -> ShareSynthesis:
+    result = np.empty(hu.shape, np.int16)
+    spread = np.empty(hu.shape, np.float32) if len(readings) > 1 else None
+    for parts in zip(*(back(shares, canonical) for shares in readings), strict=True):
+        rows = parts[0][0]
+        own = np.asarray(hu[rows], np.float32)
+        reached = takes_contrast(own) * np.float32(level - native)
+        changed = np.rint(own + parts[0][1] * reached)
+        changed[own <= OUTSIDE_HU] = AIR_HU
+        result[rows] = np.clip(changed, -32768, 32767)
+        if spread is not None:
+            spread[rows] = np.std([share for _, share in parts], axis=0) * reached
+        on_progress(max(rows.stop, int(0.6 * len(hu))) if rows.stop < len(hu) else len(hu), len(hu))
+        check_cancelled()
+    return ShareSynthesis(result, spread, native)
+
+
+def _slabs(slices: int) -> list[tuple[int, int, slice]]:
+    """First and last + 1 of the slices that a slab sees, and those that are kept of it."""
+    kept = [slice(first, min(first + SLAB, slices)) for first in range(0, slices, SLAB)]
+    return [(max(0, part.start - OVERLAP), min(slices, part.stop + OVERLAP), part) for part in kept]
+
+
+def _seen(hu: NDArray[np.float32], windows: tuple[tuple[float, float], ...]) -> Tensor:
+    """(1, C, Z, Y, X), continued by air to the multiples that the network takes."""
+    pads = [(0, -size % multiple) for size, multiple in zip(hu.shape, _MULTIPLES, strict=True)]
+    padded = torch.from_numpy(np.pad(hu, pads, constant_values=AIR_HU))
+    return torch.stack([((padded - level) / (width / 2)).clamp(-1, 1) for width, level in windows])[None]
+
+
+_MULTIPLES = (Z_MULTIPLE, IN_PLANE_MULTIPLE, IN_PLANE_MULTIPLE)
+
+
+class _Mixed(nn.Module):
+    """The network's compartments, joined to the share of the wanted phase: (N, 1, Z, Y, X)."""
+
+    def __init__(self, network: nn.Module, phase: str) -> None:
+        super().__init__()
+        self.network, self.phase = network, phase
+
+    def forward(self, windows: Tensor) -> Tensor:
+        arterial, portal, right = to_share(self.network(windows)).unbind(1)
+        if self.phase == "portal":
+            share = portal
+        elif self.phase == "pulmonary":
+            share = arterial * (LEFT_OF_RIGHT + (1 - LEFT_OF_RIGHT) * right)
+        else:
+            share = arterial
+        return share[:, None]
