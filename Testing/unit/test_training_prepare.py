@@ -238,11 +238,13 @@ def test_a_folder_that_is_no_training_set(tmp_path):
 
 
 def test_an_ncct_alone_is_prepared_if_it_says_that_it_is_unenhanced(table, tmp_path, capsys):
-    cases = tmp_path / "cases.csv"
-    table("a,ncct.nii.gz,,,")
-    cases.write_text(
-        "case_id,ncct,cect,phase,right_hu\na,ncct.nii.gz,,unenhanced,\nb,ncct.nii.gz,cect.nii.gz,portal,100 200\n"
+    cases = table()
+    rows = (
+        "case_id,ncct,cect,phase,right_hu",
+        "a,ncct.nii.gz,,unenhanced,",
+        "b,ncct.nii.gz,cect.nii.gz,portal,100 200",
     )
+    cases.write_text("\n".join(rows), encoding="utf-8")
     assert call(PREPARE, ["--cases", cases, "--output", tmp_path / "set"], capsys).status == 0
     alone, pair = read_manifest(tmp_path / "set")
     assert list(alone.files) == ["ncct.npy"] and alone.phase == "unenhanced"
