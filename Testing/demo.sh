@@ -30,6 +30,6 @@ if [ -z "$input" ]; then
   "$python" Testing/make_phantom.py "$input"
 fi
 "$python" SyntheticContrast/SyntheticContrastCLI/generate.py \
-  --input "$input" --output "$output/scect.nrrd" --preview "$output/preview.png" --step 4 --overwrite
+  --input "$input" --output "$output/scect.nrrd" --preview "$output/preview.png" --overwrite
 echo
 echo "Look at $output/preview.png; load $output/scect.nrrd in 3D Slicer beside the input."

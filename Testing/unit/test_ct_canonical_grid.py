@@ -16,9 +16,9 @@ def phantom():
 
 def through(values, canonical):
     """The CT's own grid, of (Z, Y, X) shares on the canonical one."""
-    result = np.empty(canonical.shape_zyx, np.float32)
-    for rows, slab in back(values, canonical):
-        result[rows] = slab
+    result = np.zeros(canonical.shape_zyx, np.float32)
+    for where, slab in back(values, canonical):
+        result[where] = slab
     return result
 
 

@@ -115,12 +115,16 @@ def takes_contrast(hu: NDArray) -> NDArray[np.float32]:
     from scipy.ndimage import gaussian_filter
 
     low, high = BONE_HU
-    calm = gaussian_filter(hu.astype(np.float32), 0.7, axes=(1, 2))
-    return np.clip((hu + np.float32(250)) / 250, 0, 1) * np.clip((high - calm) / (high - low), 0, 1)
+    values = hu.astype(np.float32)
+    calm = gaussian_filter(values, (0, 0.7, 0.7), truncate=2)
+    part = np.clip((values + np.float32(250)) * np.float32(1 / 250), 0, 1)
+    part *= np.clip((np.float32(high) - calm) * np.float32(1 / (high - low)), 0, 1)
+    return part
 
 
-def back(shares: NDArray[np.float32], canonical: CanonicalCT) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """The share in the tissue of each voxel of the CT, from the canonical grid: some slices at a time, from the top.
+def back(shares: NDArray[np.float32], canonical: CanonicalCT) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    """The share in the tissue of each voxel of the CT, from the canonical grid: some slices at a time, from the top,
+    each of them the part around the body.
 
     shares: (Z, Y, X) of `canonical.hu`.
     """
@@ -130,11 +134,20 @@ def back(shares: NDArray[np.float32], canonical: CanonicalCT) -> Iterator[tuple[
             canonical.full_zyx, canonical.shape_zyx, canonical.spacing_zyx, CANONICAL_MM, canonical.box, strict=True
         )
     )
+    y_part, x_part = (_reached(weights) for weights in (y_weights, x_weights))
+    y_weights, x_weights = y_weights[y_part], x_weights[x_part]
     held = shares * canonical.tissue
     for first in range(0, canonical.shape_zyx[0], SLAB):
         rows = slice(first, min(first + SLAB, canonical.shape_zyx[0]))
+        seen = _reached(z_weights[rows].T)
         slabs = []
         for values in (held, canonical.tissue):
-            planes = np.tensordot(z_weights[rows], values, axes=1)
+            planes = np.tensordot(z_weights[rows, seen], values[seen], axes=1)
             slabs.append(y_weights @ planes @ x_weights.T)
-        yield rows, slabs[0] / np.maximum(slabs[1], LEAST_TISSUE)
+        yield (rows, y_part, x_part), slabs[0] / np.maximum(slabs[1], LEAST_TISSUE)
+
+
+def _reached(weights: NDArray[np.float32]) -> slice:
+    """The rows, from the first to the last, that are not all 0."""
+    used = np.flatnonzero(weights.any(axis=1))
+    return slice(int(used[0]), int(used[-1]) + 1)

@@ -125,17 +125,19 @@ def _brought_back(
     on_progress: Callable[[int, int], None],
 ) -> ShareSynthesis:
     result = np.empty(hu.shape, np.int16)
-    spread = np.empty(hu.shape, np.float32) if len(readings) > 1 else None
+    spread = np.zeros(hu.shape, np.float32) if len(readings) > 1 else None
+    for z, values in enumerate(hu):
+        result[z] = np.where(values <= OUTSIDE_HU, AIR_HU, np.rint(np.clip(values, -32768, 32767)))
     for parts in zip(*(back(shares, canonical) for shares in readings), strict=True):
-        rows = parts[0][0]
-        own = np.asarray(hu[rows], np.float32)
+        where, share = parts[0]
+        own = hu[where]
         reached = takes_contrast(own) * np.float32(level - native)
-        changed = np.rint(own + parts[0][1] * reached)
-        changed[own <= OUTSIDE_HU] = AIR_HU
-        result[rows] = np.clip(changed, -32768, 32767)
+        changed = np.rint(own + share * reached)
+        result[where] = np.where(own <= OUTSIDE_HU, AIR_HU, np.clip(changed, -32768, 32767))
         if spread is not None:
-            spread[rows] = np.std([share for _, share in parts], axis=0) * reached
-        on_progress(max(rows.stop, int(0.6 * len(hu))) if rows.stop < len(hu) else len(hu), len(hu))
+            spread[where] = np.std([share for _, share in parts], axis=0) * np.abs(reached)
+        last = where[0].stop
+        on_progress(max(last, int(0.6 * len(hu))) if last < len(hu) else len(hu), len(hu))
         check_cancelled()
     return ShareSynthesis(result, spread, native)
 
