@@ -3,7 +3,8 @@
 python Testing/realdata/real_pairs.py --pictures DIR [--register]
 
 `registrations/` keeps for each pair its transform (unenhanced point -> arterial point, LPS mm) and why it is rigid or
-deformable, so that all figures are of one registration. --register makes the transforms anew. The pictures show the
+deformable, so that all figures are of one registration; and boxes [z, z, y, y, x, x] of organs that rise as much as
+blood does. --register makes the transforms anew. The pictures show the
 unenhanced scan, the arterial one moved, a checkerboard of both and their difference.
 """
 
@@ -43,6 +44,7 @@ class RealPair:
     valid: NDArray[np.bool_]  # where the moved scan covers the whole thickness
     spacing: tuple[float, float, float]  # mm, (z, y, x)
     grid: Grid
+    no_blood: tuple[tuple[slice, slice, slice], ...]  # boxes (z, y, x) of organs that rise as much as blood does
 
 
 def load_pairs(names: Sequence[str] = (), phase: str = "arterial") -> list[RealPair]:
@@ -55,7 +57,10 @@ def load_pairs(names: Sequence[str] = (), phase: str = "arterial") -> list[RealP
         ncct = read_ct(FOLDER / f"{name}_unenhanced.nii.gz")
         transform = sitk.ReadTransform(str(REGISTRATIONS / f"{name}.tfm"))
         cect, valid = moved_to(ncct, read_ct(FOLDER / f"{name}_{phase}.nii.gz"), transform)
-        pairs.append(RealPair(name, PAIRS[name]["patient"], ncct.hu, cect, valid, ncct.spacing_zyx, ncct.grid))
+        boxes = PAIRS[name].get("no_blood", {}).values()
+        organs = tuple((slice(*box[:2]), slice(*box[2:4]), slice(*box[4:])) for box in boxes)
+        patient = PAIRS[name]["patient"]
+        pairs.append(RealPair(name, patient, ncct.hu, cect, valid, ncct.spacing_zyx, ncct.grid, organs))
     return pairs
 
 
