@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.volume import CTVolume
 
 Synthesise = Callable[[CTVolume], NDArray]  # NCCT -> sCECT, (Z, Y, X), HU
@@ -34,6 +35,28 @@ def load_model(name: str | None, step: int = 1) -> tuple[str, Synthesise]:
 
     converter = Converter(find_bundle(name), choose(), step)
     return converter.bundle.card.name, lambda volume: converter.convert(volume).hu
+
+
+def parse_folds(texts: list[str]) -> dict[str, str]:
+    """{"hcc-007": "run/bundle"} of ["hcc-007=run/bundle"]: the model of a pair, or of all pairs of a patient.
+
+    Raises:
+        InputError: for what is no pair or patient, or names no bundle.
+    """
+    from real_pairs import PAIRS
+
+    folds = dict(text.partition("=")[::2] for text in texts)
+    known = {*PAIRS, *(pair["patient"] for pair in PAIRS.values())}
+    if wrong := [case for case, bundle in folds.items() if case not in known or not bundle]:
+        raise InputError(f"--fold {', '.join(wrong)}: give a pair or patient and its bundle, hcc-007=run/bundle")
+    return folds
+
+
+def fold_of(folds: dict[str, str], scan: str, otherwise: str | None) -> str | None:
+    """The bundle for a pair (or another scan, which has no fold)."""
+    from real_pairs import PAIRS
+
+    return folds.get(scan) or folds.get(PAIRS.get(scan, {}).get("patient", "")) or otherwise
 
 
 def classical(ncct: NDArray, spacing: tuple[float, float, float]) -> NDArray[np.int16]:

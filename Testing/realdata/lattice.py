@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 32  # pixels of a window: period 4 is frequency 8
+SIDE = 24  # pixels of a window: period 4 is frequency 6
 PERIOD = 4
 MOST_WINDOWS = 400
 

@@ -13,6 +13,7 @@ import numpy as np
 from lattice import lattice_ratio
 from numpy.typing import NDArray
 from real_pairs import RealPair
+from roi_report import SCANS, circle_mean
 from scipy import ndimage
 
 from SyntheticContrastLib.analysis.similarity import Lpips, compare
@@ -112,6 +113,18 @@ def tissue_figures(scect: NDArray, pair: RealPair, regions: Regions) -> dict[str
         figures["lit_dice"] = 2 * (lit & true).sum() / (lit.sum() + true.sum())
     figures["lattice"] = lattice_ratio(scect.astype(np.float32) - pair.ncct, blood)
     return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def septum_figures(scect: NDArray, pair: RealPair) -> dict[str, float]:
+    """By how many HU the septum and the free wall lie below the left ventricle, in circles placed by eye."""
+    circles = SCANS[pair.name]["circles"]
+    figures = {}
+    for name, hu in (("true", pair.cect), ("synthetic", scect)):
+        ventricle = np.mean([circle_mean(hu, circle) for circle in circles["blood"]["left ventricle"]])
+        for wall in ("septum", "free wall"):
+            value = np.mean([circle_mean(hu, circle) for circle in circles["myocardium"][wall]])
+            figures[f"{wall.replace(' ', '_')}_below_{name}"] = round(float(ventricle - value), 1)
+    return figures
 
 
 def volumes_ml(pair: RealPair, regions: Regions) -> dict[str, float]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contrast_models import load_model
-from pair_figures import find_regions, similarity, tissue_figures, volumes_ml
+from contrast_models import fold_of, load_model, parse_folds
+from pair_figures import find_regions, septum_figures, similarity, tissue_figures, volumes_ml
 from pair_pictures import save_picture
 from real_pairs import PAIRS, REPOSITORY, RealPair, load_pairs
 
@@ -39,7 +39,7 @@ def measure(pair: RealPair, scect: np.ndarray, lpips: Lpips | None) -> dict[str,
         "ml": volumes_ml(pair, regions),
         "ncct": similarity(pair.ncct, pair, regions.slices, lpips),
         "scect": similarity(scect, pair, regions.slices, lpips),
-        "tissue": tissue_figures(scect, pair, regions),
+        "tissue": tissue_figures(scect, pair, regions) | septum_figures(scect, pair),
     }
 
 
@@ -121,6 +121,20 @@ def table(rows: dict[str, dict[str, Any]], means: dict[str, dict[str, Any]]) -> 
         ("share of the true rise, %", "{blood_ratio:.0%}", "blood_ratio", 0, 100),
         ("its 10th percentile, %", "{blood_p10_ratio:.0%}", "blood_p10_ratio", 0, 100),
         ("half-enhanced: true, synthetic, HU", "{half_true:.0f}, {half_synthetic:.0f}", "half_synthetic", 0, 1),
+        (
+            "septum below the left ventricle: true, synthetic, HU",
+            "{septum_below_true:.0f}, {septum_below_synthetic:.0f}",
+            "septum_below_synthetic",
+            0,
+            1,
+        ),
+        (
+            "free wall below it: true, synthetic, HU",
+            "{free_wall_below_true:.0f}, {free_wall_below_synthetic:.0f}",
+            "free_wall_below_synthetic",
+            0,
+            1,
+        ),
         ("stays: mean change, HU", "{still_synthetic:.1f}", "still_synthetic", 1, 1),
         ("stays: above +50 HU, %", "{still_above_50:.2%}", "still_above_50", 2, 100),
         ("bone, lipiodol, oral contrast: above +50 HU, %", "{dense_above_50:.2%}", "dense_above_50", 2, 100),
@@ -144,17 +158,15 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--step", type=int, default=1)
     args = parser.parse_args()
-    folds = dict(fold.split("=", 1) for fold in args.fold if "=" in fold)
-    if unknown := set(folds) - set(PAIRS) - {pair["patient"] for pair in PAIRS.values()}:
-        sys.exit(f"--fold: there is no pair or patient {', '.join(sorted(unknown))}")
     args.output.mkdir(parents=True, exist_ok=True)
 
     rows: dict[str, dict[str, Any]] = {}
     loaded: dict[str | None, Any] = {}
     try:
+        folds = parse_folds(args.fold)
         lpips = Lpips(BACKBONE)
         for pair in load_pairs(args.pairs):
-            model = folds.get(pair.name) or folds.get(pair.patient) or args.model
+            model = fold_of(folds, pair.name, args.model)
             if model not in loaded:
                 loaded = {model: load_model(model, args.step)}  # one model at a time
             name, synthesise = loaded[model]
