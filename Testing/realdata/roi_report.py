@@ -3,8 +3,9 @@
 python Testing/realdata/roi_report.py [--model NAME_OR_FOLDER] [--fold CASE=BUNDLE ...] [--only SCAN ...] [--step 1]
                                       [--output DIR] [--preview DIR]
 
-Counts are of circles (rois.json): blood that rises by more than 150 HU, on pairs also by more than 60 % of the true rise;
-and what should stay and rises by more than 40 and 50 HU. --model is a bundle, "classical" or "ncct"; --fold names the model of a pair or patient that it left out.
+Counts are of circles (rois.json): blood that rises by more than 150 HU, on pairs also by more than 60 % of its true
+rise; and what should stay, but rises by more than 40 and 50 HU. --model is a bundle, "classical" or "ncct"; --fold
+names the model of a pair or patient that it left out.
 """
 
 import argparse
@@ -12,10 +13,12 @@ import json
 import sys
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.append(str(REPOSITORY / "SyntheticContrast"))
+
 import numpy as np
 from contrast_models import fold_of, load_model, parse_folds
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
 SCANS = {
     name: scan
