@@ -1,14 +1,16 @@
-"""Mean HU of named circles before and after synthesis: on real NCCTs, and on the real pairs beside what contrast did.
+"""Mean HU of named circles before and after synthesis: on real NCCTs, on single slices of them, and on the real pairs
+beside what contrast truly did.
 
 python Testing/realdata/roi_report.py [--model NAME_OR_FOLDER] [--fold CASE=BUNDLE ...] [--only SCAN ...] [--step 1]
                                       [--output DIR] [--preview DIR]
 
 Counts are of circles (rois.json): blood that rises by more than 150 HU, on pairs also by more than 60 % of its true
 rise; and what should stay, but rises by more than 40 and 50 HU. --model is a bundle, "classical" or "ncct"; --fold
-names the model of a pair or patient that it left out.
+names the model of a pair or patient that it left out. Around a single slice stand copies of it.
 """
 
 import argparse
+import csv
 import json
 import sys
 from pathlib import Path
@@ -28,6 +30,8 @@ SCANS = {
 ROIS = {name: scan for name, scan in SCANS.items() if "rois" in scan}
 BLOOD_ABOVE, STAYS_ABOVE = 150, (40, 50)  # HU of rise
 SHARE_ABOVE = 0.6  # of the true rise, where there is one
+AROUND_MM = 20  # of copies on either side of a single slice
+KINDS = {"path": "NCCTs", "slice": "single slices", "pair": "pairs"}
 
 
 def circle_mean(hu, roi):
@@ -48,12 +52,28 @@ def load_scan(name):
 
         (pair,) = load_pairs([scan["pair"]])
         return CTVolume(pair.ncct, pair.grid), pair.cect
+    if "slice" in scan:
+        return repeated_slice(scan["slice"]), None
     return read_ct(DATA / scan["path"]), None
+
+
+def repeated_slice(index):
+    """A single slice of slices2d_tcga as a scan of copies, an odd number: it is the middle one."""
+    from SyntheticContrastLib.ct.volume import CTVolume, Grid
+
+    with (DATA / "slices2d_tcga.csv").open() as file:
+        row = list(csv.DictReader(file))[index]
+    spacing = (float(row["thickness_mm"]), float(row["spacing_mm"]), float(row["spacing_mm"]))
+    plane = np.load(DATA / "slices2d_tcga.npz")["hu"][index]
+    hu = np.repeat(plane[None], 2 * round(AROUND_MM / spacing[0]) + 1, axis=0)
+    return CTVolume(hu, Grid.axial(hu.shape, spacing))
 
 
 def rises(name, ncct, scect, cect):
     """One dict a circle: group, tissue, z, HU before, change, and true change where there is a CECT."""
     found = []
+    if "slice" in SCANS[name]:
+        ncct, scect = (volume[len(volume) // 2 :] for volume in (ncct, scect))
     for group, tissues in SCANS[name]["circles"].items():
         for tissue, circles in tissues.items():
             for circle in circles:
@@ -124,14 +144,10 @@ def main():
                 write_preview(args.preview / f"{name}.png", volume.hu, scect, volume.spacing_zyx, model)
     except InputError as error:
         sys.exit(str(error))
-    together = {
-        kind: counts([row for name in names for row in results[name]["circles"]])
-        for kind, names in (
-            ("NCCTs", [name for name in results if "path" in SCANS[name]]),
-            ("pairs", [name for name in results if "pair" in SCANS[name]]),
-        )
-        if names
-    }
+    together = {}
+    for key, kind in KINDS.items():
+        if names := [name for name in results if key in SCANS[name]]:
+            together[kind] = counts([row for name in names for row in results[name]["circles"]])
     print(f"\n{together}")
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
