@@ -8,8 +8,8 @@ import SimpleITK as sitk
 
 from realdata.contrast_models import classical, fold_of, parse_folds
 from realdata.lattice import lattice_ratio
-from realdata.pair_figures import find_regions, tissue_figures
-from realdata.pairs_report import over_patients
+from realdata.pair_figures import find_regions, levelled_figures, tissue_figures
+from realdata.pairs_table import over_patients, table
 from realdata.real_pairs import RealPair, moved_to
 from realdata.sensitivity_report import deviation, of_spacing
 from SyntheticContrastLib.ct.errors import InputError
@@ -67,6 +67,13 @@ def test_half_the_contrast_and_a_lit_body(pair):
     assert everything["still_above_50"] == everything["dense_above_50"] == 1 and everything["lit_dice"] == 0
 
 
+def test_half_the_contrast_has_the_right_shape(pair):
+    half = (pair.ncct + (pair.cect - pair.ncct) // 2).astype(np.int16)
+    figures = levelled_figures(half, pair, find_regions(pair))
+    assert figures == {"level_factor": 2.0, "levelled_psnr": math.inf}
+    assert levelled_figures(pair.ncct, pair, find_regions(pair)) == {}
+
+
 def test_a_lattice_of_period_four_is_seen_and_noise_is_not():
     noise = np.random.default_rng(0).normal(0, 10, (4, 96, 96))
     everywhere = np.ones(noise.shape, bool)
@@ -81,6 +88,7 @@ def row(patient, psnr, ratio):
     similarity = {"mae": 10.0, "mae_unclipped": 20.0, "psnr": 15.0, "ms_ssim": 0.8}
     return {
         "patient": patient,
+        "model": "made",
         "ncct": similarity,
         "scect": {**similarity, "psnr": 15.0 + psnr},
         "tissue": {"blood_ratio": ratio},
@@ -94,6 +102,8 @@ def test_two_scans_of_a_patient_count_as_one():
     low, high = means["psnr_gain"]["interval"]
     assert 2.0 <= low < 4.0 < high <= 6.0
     assert means["mae_ratio"]["interval"] == [1.0, 1.0]
+    cells = table(rows, means).splitlines()[4].split("|")
+    assert cells[1:3] == [" PSNR 350/50, dB ", " 15.00 → 16.00 "] and cells[-2].startswith(" 4.00 [")
 
 
 def test_thin_slices_are_averaged_over_the_thick_one():
