@@ -84,12 +84,16 @@ def square(radius_mm: float, pair: RealPair) -> NDArray[np.bool_]:
     return np.ones((1, side, side), bool)
 
 
-def similarity(image: NDArray, pair: RealPair, slices: NDArray[np.intp], lpips: Lpips | None) -> dict[str, float]:
-    """Of an image of the pair's grid and the CECT, window 350/50, over the slices they share."""
+def similarity(
+    image: NDArray, pair: RealPair, slices: NDArray[np.intp], lpips: Lpips | None, structure: bool = True
+) -> dict[str, float]:
+    """Of an image of the pair's grid and the CECT, window 350/50, over the slices they share.
+
+    structure: whether MS-SSIM is made.
+    """
     valid = pair.valid[slices]
-    scores = compare(
-        np.where(valid, image[slices], AIR_HU), np.where(valid, pair.cect[slices], AIR_HU), lpips=lpips
-    ).of_case()
+    images = (np.where(valid, values[slices], AIR_HU) for values in (image, pair.cect))
+    scores = compare(*images, lpips=lpips, structure=structure).of_case()
     return {name: round(scores[name], 4) for name in MEASURES if name in scores}
 
 

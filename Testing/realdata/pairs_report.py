@@ -1,6 +1,7 @@
 """How close a model comes to real contrast on the real pairs: one table, JSON and pictures.
 
 python Testing/realdata/pairs_report.py --model NAME_OR_FOLDER [--fold CASE=BUNDLE ...] --output DIR [--step N]
+                                        [--quick]
 
 --model is a bundle, "classical" (the classical baseline) or "ncct" (nothing added). --fold names the model for a pair
 or a patient that was left out of its training, e.g. hcc-007=run/bundle: a figure counts only if the model never saw
@@ -31,15 +32,15 @@ BACKBONE = REPOSITORY.parent / "shared" / "data" / "lpips" / "alexnet_features.p
 
 
 def measure(pair: RealPair, scect: np.ndarray, lpips: Lpips | None) -> dict[str, Any]:
-    """All figures of one pair."""
+    """All figures of one pair; without LPIPS no MS-SSIM either."""
     regions = find_regions(pair)
     tissue = tissue_figures(scect, pair, regions) | septum_figures(scect, pair)
     return {
         "patient": pair.patient,
         "slices": [int(z) for z in regions.slices],
         "ml": volumes_ml(pair, regions),
-        "ncct": similarity(pair.ncct, pair, regions.slices, lpips),
-        "scect": similarity(scect, pair, regions.slices, lpips),
+        "ncct": similarity(pair.ncct, pair, regions.slices, lpips, lpips is not None),
+        "scect": similarity(scect, pair, regions.slices, lpips, lpips is not None),
         "tissue": tissue | levelled_figures(scect, pair, regions),
     }
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--step", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="leave out MS-SSIM and LPIPS, which take most of the time")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
 
@@ -58,7 +60,7 @@ def main() -> None:
     loaded: dict[str | None, Any] = {}
     try:
         folds = parse_folds(args.fold)
-        lpips = Lpips(BACKBONE)
+        lpips = None if args.quick else Lpips(BACKBONE)
         for pair in load_pairs(args.pairs):
             model = fold_of(folds, pair.name, args.model)
             if model not in loaded:
