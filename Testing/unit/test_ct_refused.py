@@ -319,7 +319,7 @@ REFUSED = {
     "cut mha": (cut(image("v.mha"), "v.mha", 0.7), "truncated"),
     "cut mha, compressed": (cut(compressed_mha, "v.mha", 0.7), "truncated"),
     "cut mhd data": (cut(image("v.mhd"), "v.raw", 0.7), "truncated"),
-    "mhd without its data": (mhd_alone, "truncated"),
+    "mhd without its data": (mhd_alone, "v.raw, which holds voxels of v.mhd, is not there"),
     "cut nii": (cut(image("v.nii"), "v.nii", 0.7), "truncated"),
     "cut nii.gz": (cut(image("v.nii.gz"), "v.nii.gz", 0.9), "truncated"),
     "empty nii.gz": (cut(image("v.nii.gz"), "v.nii.gz", 0.0), "truncated"),

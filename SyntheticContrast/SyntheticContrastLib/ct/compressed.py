@@ -1,0 +1,42 @@
+"""Compressed data of image files, unpacked piece by piece: the image libraries take damaged data for whole."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+GZIP_MAGIC = b"\x1f\x8b"
+_BLOCK = 1 << 20
+_PIECE = 1 << 22  # bytes unpacked at once, whatever a damaged file claims
+_ZLIB_OR_GZIP = 47
+
+
+def unpack(file: BinaryIO) -> Iterator[bytes]:
+    """What the zlib or gzip data hold that begin where `file` stands. Further gzip members belong to it, other bytes
+    behind do not.
+
+    Raises:
+        EOFError: the data are cut off.
+        zlib.error: they are damaged, by their checksum or earlier.
+    """
+    block = file.read(_BLOCK)
+    while True:
+        unpacker = zlib.decompressobj(_ZLIB_OR_GZIP)
+        while not unpacker.eof:
+            if block:
+                yield unpacker.decompress(block, _PIECE)
+                block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail or file.read(_BLOCK)
+                continue
+            yield unpacker.flush()
+            if not unpacker.eof:
+                raise EOFError("the compressed data are cut off")
+        if len(block) < len(GZIP_MAGIC):
+            block += file.read(_BLOCK)
+        if not block.startswith(GZIP_MAGIC):
+            return
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes from where `file` stands, as they are."""
+    return iter(lambda: file.read(_PIECE), b"")

@@ -1,0 +1,63 @@
+"""Open an image file: one volume of one value a voxel, whole, with every reason for which it is not one."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import SimpleITK
+
+from .errors import InputError
+from .metaimage_file import check_metaimage
+from .nifti_file import check_nifti_values, read_nifti_header
+from .nrrd_file import check_nrrd
+from .quiet import quiet_libraries
+
+IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+
+
+def open_image(path: Path) -> SimpleITK.Image:
+    """The volume in a file with one of `IMAGE_SUFFIXES`, values and geometry as stored.
+
+    Raises:
+        InputError: it is damaged, or not three-dimensional, or of several values a voxel; NIfTI also holds values that
+            are not finite, or states a geometry that its library would change.
+    """
+    name = path.name.lower()
+    nifti = read_nifti_header if name.endswith((".nii", ".nii.gz")) else None
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        header = nifti(path) if nifti else None
+        with quiet_libraries():
+            reader.ReadImageInformation()
+        _check_kind(path.name, reader)
+        value_bytes = SimpleITK.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+        if header is not None:
+            check_nifti_values(path, header)
+        elif name.endswith((".mha", ".mhd")):
+            x, y, z = reader.GetSize()
+            check_metaimage(path, x * y * z * value_bytes)
+        else:
+            check_nrrd(path, value_bytes)
+        with quiet_libraries():
+            return reader.Execute()
+    except (InputError, MemoryError):
+        raise
+    except PermissionError as error:
+        raise InputError(f"{path.name} cannot be opened: {error.strerror or 'no permission'}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zlib.error) as error:
+        if "allocate memory" in str(error):
+            raise MemoryError(f"{path.name} does not fit into the memory") from error
+        raise InputError(f"{path.name} cannot be read, it is truncated or damaged: copy or export it again") from error
+
+
+def _check_kind(name: str, reader: SimpleITK.ImageFileReader) -> None:
+    dimensions = reader.GetDimension()
+    if dimensions != 3:
+        raise InputError(f"{name} has {dimensions} dimensions, not 3: give one volume")
+    if reader.GetNumberOfComponents() != 1:
+        raise InputError(
+            f"{name} has {reader.GetNumberOfComponents()} components a voxel (colour or vector image): "
+            "give one of a single value, a CT in HU"
+        )
