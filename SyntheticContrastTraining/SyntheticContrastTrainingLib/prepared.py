@@ -136,8 +136,19 @@ def read_manifest(folder: Path) -> list[PreparedCase]:
 
 
 def open_volume(folder: Path, case: PreparedCase, name: str) -> NDArray:
-    """One volume of a case, (Z, Y, X), mapped from the disk and read where it is indexed."""
-    volume: NDArray = np.load(folder / case.case_id / name, mmap_mode="r")
+    """One volume of a case, (Z, Y, X), mapped from the disk and read where it is indexed.
+
+    Raises:
+        InputError: it is cut off or damaged, or of another shape than its case.
+    """
+    path = folder / case.case_id / name
+    try:
+        volume: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
+        whole = volume.shape == case.shape_zyx and volume.dtype in (np.int16, np.uint8)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, AttributeError, OverflowError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is cut off or damaged: run prepare.py again")
     return volume
 
 

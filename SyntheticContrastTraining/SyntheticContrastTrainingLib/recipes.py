@@ -236,6 +236,13 @@ def _converted(key: str, value: Any, wanted: Any) -> Any:
     return value
 
 
+def _is_finite(value: Any) -> bool:
+    """Of a number, or all numbers in tuples of tuples; JSON lets NaN and Infinity pass."""
+    if isinstance(value, tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _check(recipe: Recipe) -> None:
     flat = recipe.architecture == "santini2018"
     smallest = 16 if flat else 256 if recipe.norm == "instance" else 128
@@ -290,9 +297,10 @@ def _check(recipe: Recipe) -> None:
         "label_smoothing": 0 <= recipe.label_smoothing < 1,
         "ema_decay": 0 <= recipe.ema_decay < 1,
         "precision": recipe.precision in ("fp32", "bf16", "fp16"),
+        "seed": 0 <= recipe.seed < 2**63,
     }
-    for key, good in sound.items():
-        if not good:
+    for key, value in dataclasses.asdict(recipe).items():
+        if not (sound.get(key, True) and _is_finite(value)):
             hint = f" (multiples of {multiple}, at least {smallest})" if "crop" in key else ""
             hint = " (a divisor of batch_size)" if key == "accumulation" else hint
             raise InputError(f"recipe {recipe.name}: {key} cannot be {getattr(recipe, key)!r}{hint}")

@@ -140,7 +140,7 @@ def check_hu(hu: NDArray) -> None:
         raise InputError(f"the values are cut off at {low:.4g} HU: a window was applied; give the original CT")
     if high < HIGHEST_CUT_HU and _is_cut(measured, high, -1):
         raise InputError(f"the values are cut off at {high:.4g} HU: a window was applied; give the original CT")
-    if _share(measured, low, AIR_HU, without_fill=True) < LEAST_AIR:
+    if _share(measured, low, AIR_HU) < LEAST_AIR:
         raise InputError(
             f"hardly a value is as low as lung or air (lowest {low:.4g} HU): the data are not the HU of a chest, but "
             "perhaps shifted, windowed, normalised or an iodine map; give the original CT"
@@ -168,9 +168,6 @@ def _is_cut(values: NDArray, end: float, inwards: int) -> bool:
     return heap > max(CUT_LEAST_VOXELS, CUT_LEAST_SHARE * values.size) and 0 < beside < heap
 
 
-def _share(values: NDArray, low: float, high: float, without_fill: bool = False) -> float:
-    """The share of the values from `low` to `high`; `without_fill`, without a heap at `low` with nothing beside it."""
-    inside = (values >= low) & (values <= high)
-    if without_fill and not ((values > low) & (values <= low + CUT_REACH_HU)).any():
-        inside &= values != low
-    return float(inside.mean())
+def _share(values: NDArray, low: float, high: float) -> float:
+    """The share of the values from `low` to `high`."""
+    return float(((values >= low) & (values <= high)).mean())

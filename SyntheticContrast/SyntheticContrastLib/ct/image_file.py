@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import SimpleITK
 from .errors import InputError
 from .metaimage_file import check_metaimage
 from .nifti_file import check_nifti_values, read_nifti_header
-from .nrrd_file import check_nrrd
+from .nrrd_file import check_nrrd, check_nrrd_data_file
 from .quiet import quiet_libraries
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -24,20 +25,21 @@ def open_image(path: Path) -> SimpleITK.Image:
             are not finite, or states a geometry that its library would change.
     """
     name = path.name.lower()
-    nifti = read_nifti_header if name.endswith((".nii", ".nii.gz")) else None
+    is_nifti, is_metaimage = name.endswith((".nii", ".nii.gz")), name.endswith((".mha", ".mhd"))
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        header = nifti(path) if nifti else None
+        nifti = read_nifti_header(path) if is_nifti else None
+        if not is_nifti and not is_metaimage:
+            check_nrrd_data_file(path)
         with quiet_libraries():
             reader.ReadImageInformation()
         _check_kind(path.name, reader)
         value_bytes = SimpleITK.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-        if header is not None:
-            check_nifti_values(path, header)
-        elif name.endswith((".mha", ".mhd")):
-            x, y, z = reader.GetSize()
-            check_metaimage(path, x * y * z * value_bytes)
+        if nifti is not None:
+            check_nifti_values(path, nifti)
+        elif is_metaimage:
+            check_metaimage(path, math.prod(reader.GetSize()) * value_bytes)
         else:
             check_nrrd(path, value_bytes)
         with quiet_libraries():

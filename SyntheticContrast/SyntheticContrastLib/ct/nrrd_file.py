@@ -12,36 +12,52 @@ _LINE = 4096
 _RAW, _GZIP = ("raw",), ("gz", "gzip")
 
 
-def check_nrrd(path: Path, voxel_bytes: int) -> None:
+def check_nrrd_data_file(path: Path) -> None:
+    """Raises InputError: the one data file of a .nhdr is not there."""
+    _data_file(path)
+
+
+def check_nrrd(path: Path, value_bytes: int) -> None:
     """Compare what a .nrrd or .nhdr file and its data file hold with what its sizes need.
 
-    voxel_bytes: of one value.
+    value_bytes: of one value.
 
     Raises:
-        InputError: the data file is not there.
         EOFError, OSError, ValueError, zlib.error: the data are cut off or damaged.
     """
-    fields, start = _header(path)
-    data = fields.get("data file", fields.get("datafile", ""))
+    fields, _ = _header(path)
+    file, start = _data_file(path)
     encoding = fields.get("encoding", "").lower()
-    if data.split(" ")[0] == "LIST" or "%" in data or encoding not in (*_RAW, *_GZIP):
+    if file is None or encoding not in (*_RAW, *_GZIP):
         return  # many files, or text: the library counts these
     if any(fields.get(name, "0") != "0" for name in ("line skip", "lineskip", "byte skip", "byteskip")):
         return
-    file = path.parent / data if data else path
+    needed = math.prod(int(size) for size in fields["sizes"].split()) * value_bytes
+    with file.open("rb") as stream:
+        stream.seek(start)
+        held = sum(len(part) for part in unpack(stream)) if encoding in _GZIP else file.stat().st_size - start
+    if held < needed:
+        raise EOFError(f"{held} of {needed} bytes")
+
+
+def _data_file(path: Path) -> tuple[Path | None, int]:
+    """The file that holds the voxels, and where they begin in it; None where there are many.
+
+    Raises:
+        InputError: it is not there.
+    """
+    fields, end = _header(path)
+    name = fields.get("data file", fields.get("datafile", ""))
+    if not name:
+        return path, end
+    if name.split(" ")[0] == "LIST" or "%" in name:
+        return None, 0
+    file = path.parent / name
     if not file.is_file():
         raise InputError(
             f"{file.name}, which holds the voxels of {path.name}, is not there: copy it beside {path.name}"
         )
-    needed = math.prod(int(size) for size in fields["sizes"].split()) * voxel_bytes
-    if encoding in _RAW:
-        held = file.stat().st_size - (0 if data else start)
-    else:
-        with file.open("rb") as stream:
-            stream.seek(0 if data else start)
-            held = sum(len(part) for part in unpack(stream))
-    if held < needed:
-        raise EOFError(f"{held} of {needed} bytes")
+    return file, 0
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
