@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from .errors import InputError
 
 MAX_ANGLE_DEGREES = 5.0
-SMALLEST_MM, LARGEST_MM = 0.1, 30.0  # of a voxel: from fine reconstructions to scans of single slices
+SMALLEST_MM, LARGEST_MM = 0.1, 200.0  # of a voxel: a unit that is not mm goes far beyond
 NOT_MEASURED_HU = -1024  # padded voxels come out at this or lower
 MIN_HU_RANGE = 100.0  # a CT that holds air and soft tissue spans more than 1000
 # In the public scans at hand, cropped ones too, at least 16 % are below AIR_HU and 14 % are soft tissue.
 AIR_HU, LEAST_AIR = -400.0, 0.005
-SOFT_TISSUE_HU, LEAST_SOFT_TISSUE = (-200.0, 200.0), 0.05
-# A clip below air or above contrast loses nothing that is looked at; else it leaves a heap at the end of the values.
-LOWEST_CUT_HU, HIGHEST_CUT_HU = -900.0, 1000.0
-CUT_REACH_HU, CUT_LEAST_VOXELS, CUT_LEAST_SHARE = 20.0, 20, 0.001
+SOFT_TISSUE_HU, LEAST_SOFT_TISSUE = (-200.0, 200.0), 0.01
+# A clip leaves a heap at the end of the values. Below air it cuts off nothing, above contrast little.
+LOWEST_CUT_HU = -900.0
+HIGHEST_CUT_HU, LEAST_HEAP, LEAST_HIGH_HEAP = 1000.0, 0.001, 0.01
+HEAP_REACH_HU, HEAP_RATIO, HEAP_VOXELS = 20.0, 2.0, 20
 SAMPLE_VOXELS = 4_000_000
 _ROUNDING_DEGREES = 0.01  # headers round their cosines
 
@@ -136,10 +137,12 @@ def check_hu(hu: NDArray) -> None:
         raise InputError(
             f"no value is below 0 HU (lowest {low:.4g}): the rescale intercept was not applied; give the CT in HU"
         )
-    if low > LOWEST_CUT_HU and _is_cut(measured, low, 1):
-        raise InputError(f"the values are cut off at {low:.4g} HU: a window was applied; give the original CT")
-    if high < HIGHEST_CUT_HU and _is_cut(measured, high, -1):
-        raise InputError(f"the values are cut off at {high:.4g} HU: a window was applied; give the original CT")
+    for end, inwards, least in (
+        (low, 1, LEAST_HEAP if low > LOWEST_CUT_HU else 1.0),
+        (high, -1, LEAST_HEAP if high < HIGHEST_CUT_HU else LEAST_HIGH_HEAP),
+    ):
+        if _is_cut(measured, end, inwards, least):
+            raise InputError(f"the values are cut off at {end:.4g} HU: a window was applied; give the original CT")
     if _share(measured, low, AIR_HU) < LEAST_AIR:
         raise InputError(
             f"hardly a value is as low as lung or air (lowest {low:.4g} HU): the data are not the HU of a chest, but "
@@ -158,14 +161,13 @@ def _sample(values: NDArray) -> NDArray:
     return values[..., ::step, ::step]
 
 
-def _is_cut(values: NDArray, end: float, inwards: int) -> bool:
-    """True if the lowest or highest value is a heap beside which the values thin out: what a clip leaves behind.
-
-    A heap with nothing beside it is none: a made-up image of few values, or a fill value.
+def _is_cut(values: NDArray, end: float, inwards: int, least: float) -> bool:
+    """True if the lowest or highest value is a heap, more than `least` of all, beside which the values thin out: what
+    a clip leaves behind. A heap with nothing beside it is a fill value, or the image is made up of few values.
     """
     heap = int((values == end).sum())
-    beside = int(((values - end) * inwards <= CUT_REACH_HU).sum()) - heap
-    return heap > max(CUT_LEAST_VOXELS, CUT_LEAST_SHARE * values.size) and 0 < beside < heap
+    beside = int(((values - end) * inwards <= HEAP_REACH_HU).sum()) - heap
+    return heap > max(HEAP_VOXELS, least * values.size) and 0 < HEAP_RATIO * beside < heap
 
 
 def _share(values: NDArray, low: float, high: float) -> float:

@@ -55,11 +55,10 @@ def open_image(path: Path) -> SimpleITK.Image:
 
 
 def _check_kind(name: str, reader: SimpleITK.ImageFileReader) -> None:
-    dimensions = reader.GetDimension()
-    if dimensions != 3:
-        raise InputError(f"{name} has {dimensions} dimensions, not 3: give one volume")
-    if reader.GetNumberOfComponents() != 1:
-        raise InputError(
-            f"{name} has {reader.GetNumberOfComponents()} components a voxel (colour or vector image): "
-            "give one of a single value, a CT in HU"
-        )
+    what = ""
+    if reader.GetDimension() != 3:
+        what = f"has {reader.GetDimension()} dimensions, not 3"
+    elif reader.GetNumberOfComponents() != 1:
+        what = f"has {reader.GetNumberOfComponents()} components a voxel (colour or vector image)"
+    if what:
+        raise InputError(f"{name} is not one volume of one value a voxel, it {what}: give one such volume")
