@@ -12,27 +12,35 @@ _PIECE = 1 << 22  # bytes unpacked at once, whatever a damaged file claims
 _ZLIB_OR_GZIP = 47
 
 
-def unpack(file: BinaryIO) -> Iterator[bytes]:
-    """What the zlib or gzip data hold that begin where `file` stands. Further gzip members belong to it, other bytes
-    behind do not.
+def unpack(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
+    """What the zlib or gzip data hold that begin where `file` stands, and are no longer than `size` bytes. Further gzip
+    members belong to it, other bytes behind do not.
 
     Raises:
         EOFError: the data are cut off.
         zlib.error: they are damaged, by their checksum or earlier.
     """
-    block = file.read(_BLOCK)
+    left = size
+
+    def read() -> bytes:
+        nonlocal left
+        block = file.read(_BLOCK if left is None else min(_BLOCK, left))
+        left = None if left is None else left - len(block)
+        return block
+
+    block = read()
     while True:
         unpacker = zlib.decompressobj(_ZLIB_OR_GZIP)
         while not unpacker.eof:
             if block:
                 yield unpacker.decompress(block, _PIECE)
-                block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail or file.read(_BLOCK)
+                block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail or read()
                 continue
             yield unpacker.flush()
             if not unpacker.eof:
                 raise EOFError("the compressed data are cut off")
         if len(block) < len(GZIP_MAGIC):
-            block += file.read(_BLOCK)
+            block += read()
         if not block.startswith(GZIP_MAGIC):
             return
 

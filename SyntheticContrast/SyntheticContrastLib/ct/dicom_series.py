@@ -197,11 +197,13 @@ def _starts_like_a_dataset(path: Path) -> bool:
 
 
 def _classify(path: Path, header: Any) -> SliceHeader | UnusableSlice | str:
-    sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+    own = str(header.get("SOPClassUID") or "")
+    stated = str(header.file_meta.get("MediaStorageSOPClassUID", ""))  # in the header of the file
+    sop_class = own or stated
     if sop_class == _DICOMDIR:
         return ""
     modality = str(header.get("Modality") or "")
-    if not sop_class and modality in ("", "CT"):
+    if own != stated == CT_IMAGE_STORAGE if own else stated != CT_IMAGE_STORAGE and modality in ("", "CT"):
         raise InputError(f"{path.name} is a damaged DICOM file, it does not say what it is: copy or export it again")
     if sop_class in _MULTI_FRAME_CT:
         return "multi-frame CT"
@@ -246,10 +248,12 @@ def _classify(path: Path, header: Any) -> SliceHeader | UnusableSlice | str:
             summary=_summary(header),
         )
     except (KeyError, TypeError, ValueError):
-        return _unusable(
-            series_uid,
-            f"{path.name} is a CT slice without position, size or identity in its header, or cut off: export it again",
+        reason = (
+            f"{path.name} is a CT slice without position, size or identity in its header, or cut off: export it again"
         )
+        if "Columns" not in header:  # they stand behind the identity, which may be cut off itself
+            raise InputError(reason) from None
+        return _unusable(series_uid, reason)
 
 
 def _unusable(series_uid: str, reason: str) -> UnusableSlice:

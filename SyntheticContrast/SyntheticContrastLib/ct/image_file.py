@@ -9,9 +9,9 @@ from pathlib import Path
 import SimpleITK
 
 from .errors import InputError
-from .metaimage_file import check_metaimage
+from .metaimage_file import check_metaimage, check_metaimage_header
 from .nifti_file import check_nifti_values, read_nifti_header
-from .nrrd_file import check_nrrd, check_nrrd_data_file
+from .nrrd_file import check_nrrd, check_nrrd_header
 from .quiet import quiet_libraries
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -30,8 +30,10 @@ def open_image(path: Path) -> SimpleITK.Image:
     reader.SetFileName(str(path))
     try:
         nifti = read_nifti_header(path) if is_nifti else None
-        if not is_nifti and not is_metaimage:
-            check_nrrd_data_file(path)
+        if is_metaimage:
+            check_metaimage_header(path)
+        elif not is_nifti:
+            check_nrrd_header(path)
         with quiet_libraries():
             reader.ReadImageInformation()
         _check_kind(path.name, reader)

@@ -1,15 +1,39 @@
-"""What a MetaImage file itself says. The library leaves the end of cut-off data unset, and damaged data as they are."""
+"""What a MetaImage file itself says. The library leaves the end of cut-off data unset, damaged data as they are, and
+complains on the console of a header that it does not understand.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 from .compressed import unpack
 from .errors import InputError
 
-_LINE = 4096  # bytes, far more than any line of a header
+_LINE = 4096  # bytes, more than a line of a header has
 _MOST_FILES = 100_000
+_VECTORS = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin")
+_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+_BOOLEANS = ("BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData")
+
+
+def check_metaimage_header(path: Path) -> None:
+    """Raises OSError or ValueError: it is no header, or says too little."""
+    fields, _ = _header(path)
+    dimensions = int(fields["NDims"])
+    sizes = [int(size) for size in fields["DimSize"].split()]
+    if not 1 <= dimensions <= 10 or len(sizes) != dimensions or min(sizes) < 1:
+        raise ValueError("no sizes")
+    if not re.fullmatch(r"MET_[A-Z_]+", fields["ElementType"]) or not fields["ElementDataFile"]:
+        raise ValueError("no type or data")
+    for names, count in ((_VECTORS, dimensions), (_MATRICES, dimensions**2)):
+        for name in fields.keys() & names:
+            numbers = [float(number) for number in fields[name].split()]
+            if len(numbers) != count or not all(map(math.isfinite, numbers)):
+                raise ValueError(f"{name} is not {count} numbers")
+    if any(fields[name].lower() not in ("true", "false") for name in fields.keys() & _BOOLEANS):
+        raise ValueError("neither True nor False")
 
 
 def check_metaimage(path: Path, data_bytes: int) -> None:
@@ -20,7 +44,7 @@ def check_metaimage(path: Path, data_bytes: int) -> None:
         EOFError, OSError, ValueError, zlib.error: the data are cut off or damaged.
     """
     fields, start = _header(path)
-    data = fields.get("ElementDataFile", "")
+    data = fields["ElementDataFile"]
     if fields.get("BinaryData", "True").lower() != "true":
         return  # numbers as text, which the library counts
     if data.upper() == "LOCAL":
@@ -33,7 +57,8 @@ def check_metaimage(path: Path, data_bytes: int) -> None:
                 f"{file.name}, which holds voxels of {path.name}, is not there: copy it beside {path.name}"
             )
     if fields.get("CompressedData", "False").lower() == "true":
-        held = sum(_unpacked_bytes(file, offset) for file in files)
+        size = int(fields["CompressedDataSize"])  # without it the library reads nothing
+        held = sum(_unpacked_bytes(file, offset, size) for file in files)
     else:
         offset += max(0, int(fields.get("HeaderSize", 0)))
         held = sum(file.stat().st_size - offset for file in files)
@@ -42,14 +67,19 @@ def check_metaimage(path: Path, data_bytes: int) -> None:
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
-    """The "key = value" lines, and where they end."""
+    """The "key = value" lines, and where they end.
+
+    Raises:
+        OSError, ValueError: a line that is none, or no last line.
+    """
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        for line in iter(lambda: file.readline(_LINE), b""):
-            key, _, value = line.decode("latin-1").partition("=")
+        while "ElementDataFile" not in fields:  # always the last line
+            line = file.readline(_LINE)
+            key, equals, value = line.decode("utf-8").partition("=")
+            if not equals or not line.endswith(b"\n"):
+                raise ValueError("no line of a header")
             fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":  # always the last line
-                break
         return fields, file.tell()
 
 
@@ -58,7 +88,7 @@ def _data_files(path: Path, data: str, start: int) -> list[str]:
     if data.upper().split(" ")[0] == "LIST":
         with path.open("rb") as file:
             file.seek(start)
-            return [name for line in file if (name := line.decode("utf-8", "surrogateescape").strip())]
+            return [name for line in file if (name := line.decode("utf-8").strip())]
     if "%" not in data:
         return [data]
     pattern, *numbers = data.split()
@@ -68,7 +98,9 @@ def _data_files(path: Path, data: str, start: int) -> list[str]:
     return [pattern % number for number in range(first, last + 1, step)]
 
 
-def _unpacked_bytes(path: Path, start: int) -> int:
+def _unpacked_bytes(path: Path, start: int, size: int) -> int:
+    if path.stat().st_size < start + size:
+        raise EOFError(f"fewer than {size} bytes")
     with path.open("rb") as file:
         file.seek(start)
-        return sum(len(part) for part in unpack(file))
+        return sum(len(part) for part in unpack(file, size))

@@ -1,19 +1,36 @@
-"""What an NRRD file itself says. The library does not look at the checksum of compressed data."""
+"""What an NRRD file itself says. The library does not look at the checksum of compressed data, and crashes on some
+lines that are none of a header.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from .compressed import unpack
 from .errors import InputError
 
-_LINE = 4096
+_LINE = 1000  # bytes of a line that is a field; Slicer writes longer ones of its own
+_FIELDS = {
+    *("dimension", "type", "block size", "blocksize", "encoding", "endian", "content", "old min", "oldmin", "old max"),
+    *("oldmax", "data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip", "number", "sample units"),
+    *("sampleunits", "sizes", "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "centers"),
+    *("centerings", "labels", "units", "min", "max", "space", "space dimension", "space units", "space origin"),
+    *("space directions", "measurement frame", "kinds"),
+}
 _RAW, _GZIP = ("raw",), ("gz", "gzip")
 
 
-def check_nrrd_data_file(path: Path) -> None:
-    """Raises InputError: the one data file of a .nhdr is not there."""
+def check_nrrd_header(path: Path) -> None:
+    """Raises:
+    InputError: the one data file of a .nhdr is not there.
+    OSError, ValueError: it is no header, or says too little.
+    """
+    fields, _ = _header(path)
+    sizes = [int(size) for size in fields["sizes"].split()]
+    if not 1 <= int(fields["dimension"]) <= 16 or len(sizes) != int(fields["dimension"]) or min(sizes) < 1:
+        raise ValueError("no sizes")
     _data_file(path)
 
 
@@ -61,14 +78,23 @@ def _data_file(path: Path) -> tuple[Path | None, int]:
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
-    """The "field: value" lines, and where the blank line after them ends."""
+    """The "field: value" lines, and where the blank line after them ends.
+
+    Raises:
+        OSError, ValueError: a line that is none.
+    """
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        for line in iter(lambda: file.readline(_LINE), b""):
-            text = line.decode("latin-1").strip()
+        if not re.fullmatch(rb"NRRD000\d\s+", file.readline(_LINE)):
+            raise ValueError("no NRRD file")
+        for line in file:
+            text = line.decode("utf-8").strip()
             if not text:
                 break
-            name, colon, value = text.partition(": ")
-            if colon and not name.startswith("#"):
-                fields[name.lower()] = value.strip()
+            if text.startswith("#") or ":=" in text:
+                continue
+            name, colon, value = text.partition(":")
+            if not colon or name.lower() not in _FIELDS or len(line) > _LINE:
+                raise ValueError("no line of a header")
+            fields[name.lower()] = value.strip()
         return fields, file.tell()
