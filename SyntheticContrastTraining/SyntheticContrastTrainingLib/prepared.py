@@ -122,7 +122,7 @@ def read_manifest(folder: Path) -> list[PreparedCase]:
         fields = json.loads(path.read_text(encoding="utf-8"))
         version = fields["format_version"]
         cases = [PreparedCase.from_json(case) for case in fields["cases"]] if version == FORMAT_VERSION else []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}): run prepare.py again") from error
     if version != FORMAT_VERSION:
         raise InputError(f"{path} has format version {version}, not {FORMAT_VERSION}: run prepare.py again")
@@ -157,7 +157,7 @@ def finished_case(folder: Path) -> PreparedCase | None:
     try:
         case = PreparedCase.from_json(json.loads((folder / CASE_FILE).read_text(encoding="utf-8")))
         whole = all(hash_source(folder / name) == sha256 for name, sha256 in case.files.items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return case if whole else None
 

@@ -98,7 +98,7 @@ class Recipe:
         """Raises InputError: for a text that is not a recipe."""
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"the recipe is not JSON ({error})") from error
         if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
             raise InputError("the recipe is not a JSON object with a name")
@@ -190,7 +190,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting}: write key=value")
         try:
             fields[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[key] = text
     return fields
 
@@ -222,14 +222,14 @@ def _converted(key: str, value: Any, wanted: Any) -> Any:
         if key in ("iodine", "magnification"):
             low, high = value
             return float(low), float(high)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         kinds = {"windows": "a list of [width, level] pairs in HU", "widths": "a list of whole numbers"}
         raise InputError(f"{key} is {kinds.get(key, 'a pair [lowest, highest]')}") from None
     if key == "validation":
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise InputError('validation is a list of case ids: ["a", "b"]')
         return tuple(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return float(value)
     if type(value) is not wanted:
         raise InputError(f"{key} takes a value of type {wanted.__name__}, not {value!r}")

@@ -30,7 +30,7 @@ from unit.ct_factory import chest_values, compressed, ct_slices, save, save_all,
 Rng = np.random.Generator
 HU = chest_values((5, 12, 14))
 GRID = Grid.from_parts((14, 12, 5), (0.5, 0.75, 5.0), (-20.5, -31.25, 100.0), np.eye(3))  # of `save_image`
-TRIALS = 40  # of each kind
+TRIALS = 100  # of each kind
 WORDS = [
     *"-0:;,%[]{}()\"'\0\n",
     "nan",

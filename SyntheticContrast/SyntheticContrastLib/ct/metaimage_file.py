@@ -76,7 +76,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     with path.open("rb") as file:
         while "ElementDataFile" not in fields:  # always the last line
             line = file.readline(_LINE)
-            key, equals, value = line.decode("utf-8").partition("=")
+            key, equals, value = line.decode("utf-8", "surrogateescape").partition("=")
             if not equals or not line.endswith(b"\n"):
                 raise ValueError("no line of a header")
             fields[key.strip()] = value.strip()
@@ -88,7 +88,7 @@ def _data_files(path: Path, data: str, start: int) -> list[str]:
     if data.upper().split(" ")[0] == "LIST":
         with path.open("rb") as file:
             file.seek(start)
-            return [name for line in file if (name := line.decode("utf-8").strip())]
+            return [name for line in file if (name := line.decode("utf-8", "surrogateescape").strip())]
     if "%" not in data:
         return [data]
     pattern, *numbers = data.split()

@@ -88,7 +88,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         if not re.fullmatch(rb"NRRD000\d\s+", file.readline(_LINE)):
             raise ValueError("no NRRD file")
         for line in file:
-            text = line.decode("utf-8").strip()
+            text = line.decode("utf-8", "surrogateescape").strip()
             if not text:
                 break
             if text.startswith("#") or ":=" in text:
