@@ -316,13 +316,13 @@ def mhd_list(count: int, name: str, data: str) -> Make:
     return make
 
 
-def damaged_inside(make: Make, name: str) -> Make:
-    """One byte in the middle of the compressed data is another one."""
+def damaged_inside(make: Make, name: str, from_end: int | None = None) -> Make:
+    """One byte is another one: in the middle of the compressed data, or of the checksum of gzip, its last 8 bytes."""
 
     def made(folder: Path) -> Path:
         result = make(folder)
         whole = bytearray((folder / name).read_bytes())
-        whole[2 * len(whole) // 3] ^= 0x55
+        whole[-from_end if from_end else 2 * len(whole) // 3] ^= 0x55
         (folder / name).write_bytes(whole)
         return result
 
@@ -467,6 +467,7 @@ REFUSED = {
     "gzip called nii": (gzip_called_nii, "v.nii is compressed: name it v.nii.gz"),
     "gzip with a damaged byte": (damaged_inside(image("v.nii.gz"), "v.nii.gz"), "truncated or damaged"),
     "compressed nrrd with a damaged byte": (damaged_inside(compressed_nrrd, "v.nrrd"), "truncated or damaged"),
+    "compressed nrrd with another checksum": (damaged_inside(compressed_nrrd, "v.nrrd", 7), "truncated or damaged"),
     "compressed nrrd cut": (cut(compressed_nrrd, "v.nrrd", 0.9), "truncated or damaged"),
     "compressed mha with a damaged byte": (damaged_inside(compressed_mha, "v.mha"), "truncated or damaged"),
     "nhdr without its data": (nhdr_alone, "v.raw, which holds the voxels of v.nhdr, is not there"),
