@@ -275,6 +275,11 @@ def nifti(change: Callable[[bytearray], None], values: np.ndarray = HU, name: st
     return make
 
 
+def askew_without_qform(header: bytearray) -> None:
+    struct.pack_into("<h", header, 252, 0)
+    struct.pack_into("<f", header, 304, 0.4)
+
+
 def packed(place: int, form: str, *values: float) -> Callable[[bytearray], None]:
     return lambda header: struct.pack_into(f"<{form}", header, place, *values)
 
@@ -459,7 +464,9 @@ REFUSED = {
     "nii in metres": (nifti(packed(123, "B", 9)), "another unit than mm"),
     "nii in micrometres, gz": (nifti(packed(123, "B", 11), name="v.nii.gz"), "another unit than mm"),
     "nii of two spacings": (nifti(packed(280, "f", -5.0)), "two spacings, 0.5 x 0.75 x 5 and 5 x 0.75 x 5 mm"),
-    "nii of axes not perpendicular": (nifti(packed(304, "f", 0.4)), "not perpendicular (by 4.6 degrees)"),
+    "nii of axes not perpendicular": (nifti(packed(304, "f", 0.4)), "not perpendicular, which NIfTI readers"),
+    "nii of axes a little askew": (nifti(packed(304, "f", 0.02)), "do not agree on (by 0.2 degrees)"),
+    "nii of axes askew, the other form": (nifti(askew_without_qform), "not perpendicular, which NIfTI readers"),
     "nii that lies nowhere": (nifti(packed(292, "f", NAN)), "values that are not numbers"),
     "nii of complex values": (nifti(packed(70, "2h", 1792, 128)), "a kind that is not read (code 1792)"),
     "NIfTI-2": (nifti(packed(0, "i", 540)), "NIfTI-2"),

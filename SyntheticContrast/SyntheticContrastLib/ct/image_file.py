@@ -10,7 +10,7 @@ import SimpleITK
 
 from .errors import InputError
 from .metaimage_file import check_metaimage, check_metaimage_header
-from .nifti_file import check_nifti_values, read_nifti_header
+from .nifti_file import NOT_PERPENDICULAR, check_nifti_values, read_nifti_header
 from .nrrd_file import check_nrrd, check_nrrd_header
 from .quiet import quiet_libraries
 
@@ -53,6 +53,8 @@ def open_image(path: Path) -> SimpleITK.Image:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zlib.error) as error:
         if "allocate memory" in str(error):
             raise MemoryError(f"{path.name} does not fit into the memory") from error
+        if "orthonormal" in str(error):
+            raise InputError(f"{path.name} {NOT_PERPENDICULAR}: resample it to a straight grid") from error
         raise InputError(f"{path.name} cannot be read, it is truncated or damaged: copy or export it again") from error
 
 

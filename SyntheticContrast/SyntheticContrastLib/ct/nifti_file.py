@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from .compressed import GZIP_MAGIC, blocks, unpack
 from .errors import InputError
 
+NOT_PERPENDICULAR = "has axes that are not perpendicular, which NIfTI readers do not agree on"
+
 _HEADER_BYTES, _NIFTI_2_BYTES = 348, 540
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64, 2304: 32}
 _FLOATS = {16: "f4", 64: "f8"}  # of these datatype codes, the ones that can hold what is not a number
 _MM = (0, 2)  # units of length: not stated, mm
-_PERPENDICULAR = 1e-2  # the largest product of two axes' cosines, as in DICOM
+_PERPENDICULAR = 1e-3  # the largest product of two axes' cosines: 0.3 mm at the other end of a scan
 _SAME_SPACING = 1e-2  # relative
 
 
@@ -63,7 +65,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         raise EOFError("damaged header")
     if _BITS.get(datatype) != bits:
         raise InputError(f"{path.name} holds values of a kind that is not read (code {datatype}): save it as int16")
-    _check_geometry(path.name, start, order)
+    if count >= 3:
+        _check_geometry(path.name, start, order)
     voxels = int(np.prod(dimensions[1 : count + 1], dtype=object))
     return NiftiHeader(
         data_start=max(int(offset), _HEADER_BYTES),
@@ -120,10 +123,8 @@ def _check_rows(name: str, rows: NDArray[np.float64], spacing: NDArray[np.float6
     cosines = rows[:, :3] / lengths
     between = np.abs(cosines.T @ cosines)[np.triu_indices(3, 1)].max()
     if between > _PERPENDICULAR:
-        raise InputError(
-            f"{name} has axes that are not perpendicular (by {np.degrees(np.arcsin(min(1.0, between))):.1f} degrees), "
-            "which NIfTI readers do not agree on: resample it to a straight grid, or save it as NRRD"
-        )
+        angle = np.degrees(np.arcsin(min(1.0, between)))
+        raise InputError(f"{name} {NOT_PERPENDICULAR} (by {angle:.1f} degrees): resample it to a straight grid")
 
 
 @contextmanager
