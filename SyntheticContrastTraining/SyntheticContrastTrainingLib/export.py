@@ -28,7 +28,7 @@ def read_about(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error})") from error
     if not isinstance(about, dict):
         raise InputError(f"{path} is not a JSON object")

@@ -130,7 +130,7 @@ def read_manifest(folder: Path) -> list[PreparedCase]:
         fields = json.loads(path.read_text(encoding="utf-8"))
         version = fields["format_version"]
         cases = [PreparedCase.from_json(case) for case in fields["cases"]] if version == FORMAT_VERSION else []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}): run prepare.py again") from error
     if version != FORMAT_VERSION:
         raise InputError(f"{path} has format version {version}, not {FORMAT_VERSION}: run prepare.py again")
@@ -144,8 +144,19 @@ def read_manifest(folder: Path) -> list[PreparedCase]:
 
 
 def open_volume(folder: Path, case: PreparedCase, name: str) -> NDArray:
-    """One volume of a case, (Z, Y, X), mapped from the disk and read where it is indexed."""
-    volume: NDArray = np.load(folder / case.case_id / name, mmap_mode="r")
+    """One volume of a case, (Z, Y, X), mapped from the disk and read where it is indexed.
+
+    Raises:
+        InputError: it is cut off or damaged, or of another shape than its case.
+    """
+    path = folder / case.case_id / name
+    try:
+        volume: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
+        whole = volume.shape == case.shape_zyx and volume.dtype in (np.int16, np.uint8)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, AttributeError, OverflowError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is cut off or damaged: run prepare.py again")
     return volume
 
 
@@ -154,7 +165,7 @@ def finished_case(folder: Path) -> PreparedCase | None:
     try:
         case = PreparedCase.from_json(json.loads((folder / CASE_FILE).read_text(encoding="utf-8")))
         whole = all(hash_source(folder / name) == sha256 for name, sha256 in case.files.items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return case if whole else None
 

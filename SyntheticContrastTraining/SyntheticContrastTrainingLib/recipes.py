@@ -100,7 +100,7 @@ class Recipe:
         """Raises InputError: for a text that is not a recipe."""
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"the recipe is not JSON ({error})") from error
         if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
             raise InputError("the recipe is not a JSON object with a name")
@@ -218,7 +218,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting}: write key=value")
         try:
             fields[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[key] = text
     return fields
 
@@ -250,18 +250,25 @@ def _converted(key: str, value: Any, wanted: Any) -> Any:
         if key in ("iodine", "magnification"):
             low, high = value
             return float(low), float(high)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         kinds = {"windows": "a list of [width, level] pairs in HU", "widths": "a list of whole numbers"}
         raise InputError(f"{key} is {kinds.get(key, 'a pair [lowest, highest]')}") from None
     if key == "validation":
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise InputError('validation is a list of case ids: ["a", "b"]')
         return tuple(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return float(value)
     if type(value) is not wanted:
         raise InputError(f"{key} takes a value of type {wanted.__name__}, not {value!r}")
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Of a number, or all numbers in tuples of tuples; JSON lets NaN and Infinity pass."""
+    if isinstance(value, tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _check(recipe: Recipe) -> None:
@@ -320,9 +327,10 @@ def _check(recipe: Recipe) -> None:
         "label_smoothing": 0 <= recipe.label_smoothing < 1,
         "ema_decay": 0 <= recipe.ema_decay < 1,
         "precision": recipe.precision in ("fp32", "bf16", "fp16"),
+        "seed": 0 <= recipe.seed < 2**63,
     }
-    for key, good in sound.items():
-        if not good:
+    for key, value in dataclasses.asdict(recipe).items():
+        if not (sound.get(key, True) and _is_finite(value)):
             hint = f" (multiples of {multiple}, at least {smallest})" if "crop" in key else ""
             hint = " (a divisor of batch_size)" if key == "accumulation" else hint
             raise InputError(f"recipe {recipe.name}: {key} cannot be {getattr(recipe, key)!r}{hint}")

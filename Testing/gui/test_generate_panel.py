@@ -461,6 +461,16 @@ def test_the_input_is_cropped_during_the_run(ready, mrmlScene):
     assert volumes(mrmlScene) == ["CT"]
 
 
+def test_the_voxels_are_edited_during_the_run(ready, mrmlScene):
+    import slicer
+
+    ready.click(ready.ui.generateButton)
+    slicer.util.arrayFromVolume(ready.ct)[9, 30, 30] += 1
+    succeed(ready)
+    assert "was changed during the generation" in ready.messages[0]
+    assert volumes(mrmlScene) == ["CT"] and nothingIsLeft(ready)
+
+
 def test_the_scene_is_closed_during_the_run(ready, mrmlScene):
     ready.click(ready.ui.generateButton)
     ready.closeScene()

@@ -26,8 +26,8 @@ def point(label, what, position, orientation=(-1.0, -0.0, -0.0, -0.0, -1.0, -0.0
     }
 
 
-def slicer_file(path, points, system="LPS"):
-    markup = {"type": "Fiducial", "coordinateSystem": system, "coordinateUnits": "mm", "controlPoints": points}
+def slicer_file(path, points, system="LPS", units="mm"):
+    markup = {"type": "Fiducial", "coordinateSystem": system, "coordinateUnits": units, "controlPoints": points}
     path.write_text(json.dumps({"@schema": "…markups-schema-v1.0.4.json#", "markups": [markup]}), encoding="utf-8")
     return path
 
@@ -63,6 +63,23 @@ CENTRE, RIM = point("N1", "lesion centre", (0, 0, 0)), point("N1", "lesion rim",
 
 
 @pytest.mark.parametrize(
+    ("units", "mm"),
+    [("mm", 1), ("cm", 10), ("m", 1000), ("um", 0.001), (["cm", "UCUM", "centimeter"], 10), (None, 1), ("", 1)],
+)
+def test_positions_in_another_unit_come_out_in_mm(tmp_path, units, mm):
+    centre, rim = np.array((-1.5, -2, 3)) / mm, np.array((-1.5, 2, 3)) / mm
+    points = [point("N1", "lesion centre", centre), point("N1", "lesion rim", rim)]
+    circle = read_lesions(slicer_file(tmp_path / "a.mrk.json", points, units=units))["N1"]["lesion"]
+    assert circle.centre == pytest.approx((-1.5, -2, 3)) and circle.diameter == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("units", ["inch", 3, ["px"]])
+def test_an_unknown_unit_is_refused(tmp_path, units):
+    with pytest.raises(InputError, match=r"gives positions in '(inch|3|px)', not in um, mm, cm, m"):
+        read_lesions(slicer_file(tmp_path / "a.mrk.json", [CENTRE, RIM], units=units))
+
+
+@pytest.mark.parametrize(
     ("points", "says"),
     [
         ([], "holds no circle"),
@@ -78,8 +95,17 @@ def test_bad_points(tmp_path, points, says):
         read_lesions(slicer_file(tmp_path / "a.mrk.json", points))
 
 
+ODD_POINTS = {
+    "another system": '{"coordinateSystem": "XYZ", "controlPoints": [{"position": [1, 2, 3]}]}',
+    "a short orientation": '{"controlPoints": [{"position": [1, 2, 3], "orientation": [1]}]}',
+    "a number without end": f'{{"controlPoints": [{{"position": [1{"0" * 400}, 2, 3]}}]}}',
+}
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[1]", '{"markups": [{"coordinateSystem": "XYZ", "controlPoints": [{"position": [1, 2, 3]}]}]}']
+    "text",
+    ["", "{}", "[1]", "[" * 100_000, *(f'{{"markups": [{markup}]}}' for markup in ODD_POINTS.values())],
+    ids=["empty", "no markups", "a list", "brackets without end", *ODD_POINTS],
 )
 def test_what_is_no_markups_file(tmp_path, text):
     (tmp_path / "a.mrk.json").write_text(text)

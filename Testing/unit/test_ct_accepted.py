@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 import SimpleITK
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from SyntheticContrastLib.ct.read import read_ct
 from unit.ct_factory import chest_values, compressed, ct_slices, save, save_all, save_image, store
@@ -144,6 +151,100 @@ def twelve_bits_with_overlay(ds: Dataset, k: int) -> None:
     ds.PixelRepresentation = 1
 
 
+def left_aligned(signed: bool) -> Make:
+    """12 bits at the left of 16, the four below hold something else."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        stored = HU[k] if signed else HU[k] + 1024
+        ds.RescaleIntercept = 0 if signed else -1024
+        store(ds, (stored.astype(np.int16).view(np.uint16) << 4) | 0x5, signed=False, bits=12)
+        ds.HighBit, ds.PixelRepresentation = 15, int(signed)
+
+    return series(HU, edit)
+
+
+def water_is_no_padding(folder: Path) -> Made:
+    """Signed HU whose padding tag says 0, as some scanners write whatever they padded: water inside stays water."""
+    hu = HU.copy()
+    hu[:, 4:7, 4:9] = 0
+    hu[:, [0, 0, -1, -1], [0, -1, 0, -1]] = -1000
+
+    def edit(ds: Dataset, k: int) -> None:
+        store(ds, hu[k], signed=True)
+        ds.RescaleIntercept = 0
+        ds.add_new("PixelPaddingValue", "SS", 0)
+
+    return save_all(folder, ct_slices(hu), edit), hu, affine_of()
+
+
+def corners_of_water(folder: Path) -> Made:
+    """The same tag where the scanner did pad: what hangs together with a corner was not measured."""
+    hu = np.where(HU == 0, 1, HU)
+    hu[:, 5, 5] = 0
+    hu[:, 0, :5] = hu[:, 1, :3] = 0
+    expected = hu.copy()
+    expected[:, 0, :5] = expected[:, 1, :3] = -1024
+
+    def edit(ds: Dataset, k: int) -> None:
+        store(ds, hu[k], signed=True)
+        ds.RescaleIntercept = 0
+        ds.add_new("PixelPaddingValue", "SS", 0)
+
+    return save_all(folder, ct_slices(hu), edit), expected, affine_of()
+
+
+def rounded_cosines(folder: Path) -> Made:
+    """Cosines shorter than 1 do not shrink the pixels."""
+    return save_all(folder, ct_slices(HU, orientation=(0.996, 0, 0, 0, 0.996, 0))), HU, affine_of()
+
+
+def without_preamble(syntax: str, meta: bool) -> Make:
+    """The file begins with its first element: the file header, or the dataset itself."""
+
+    def make(folder: Path) -> Made:
+        for k, ds in enumerate(ct_slices(HU)):
+            if syntax == ExplicitVRBigEndian:
+                ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
+            path = save(folder / f"{k}.dcm", ds, syntax)
+            whole = path.read_bytes()[132:]
+            path.write_bytes(whole if meta else whole[12 + int.from_bytes(whole[8:12], "little") :])
+        return folder, HU, affine_of()
+
+    return make
+
+
+def mhd(name: str, data: str, **changes: str) -> Make:
+    """A .mhd over a file for each slice."""
+
+    def make(folder: Path) -> Made:
+        for k, values in enumerate(HU):
+            (folder / f"s{k:03d}.raw").write_bytes(values.tobytes())
+        (folder / "all.raw").write_bytes(HU.tobytes())
+        fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "ElementSpacing": "0.5 0.75 5"}
+        fields |= {"Offset": "-20.5 -31.25 -100", "DimSize": "12 10 5", "ElementType": "MET_SHORT"}
+        fields |= {**changes, "ElementDataFile": data}
+        (folder / name).write_text("".join(f"{key} = {value}\n" for key, value in fields.items()))
+        return folder / name, HU, affine_of()
+
+    return make
+
+
+def changed_bytes(name: str, change: Callable[[bytes], bytes]) -> Make:
+    """A plain .nii whose bytes are changed, under another name."""
+
+    def make(folder: Path) -> Made:
+        source, values, affine = image("whole.nii")(folder)
+        (folder / name).write_bytes(change(source.read_bytes()))
+        source.unlink()
+        return folder / name, values, affine
+
+    return make
+
+
+def two_gzip_members(whole: bytes) -> bytes:
+    return gzip.compress(whole[:1000]) + gzip.compress(whole[1000:])
+
+
 def with_syntax(syntax: str) -> Make:
     def make(folder: Path) -> Made:
         for k, ds in enumerate(ct_slices(HU)):
@@ -220,7 +321,16 @@ ACCEPTED = {
     "padding range": padded_range,
     "empty padding tag": series(HU, empty_padding_tag),
     "bits above the stored ones": series(HU, twelve_bits_with_overlay),
+    "12 bits at the left": left_aligned(signed=False),
+    "12 bits at the left, signed": left_aligned(signed=True),
+    "a padding tag of 0 in signed HU": water_is_no_padding,
+    "padding of 0 in signed HU": corners_of_water,
+    "cosines of .996": rounded_cosines,
     # transfer syntaxes
+    "no preamble": without_preamble(ExplicitVRLittleEndian, meta=True),
+    "no preamble, explicit": without_preamble(ExplicitVRLittleEndian, meta=False),
+    "no preamble, implicit": without_preamble(ImplicitVRLittleEndian, meta=False),
+    "no preamble, big endian": without_preamble(ExplicitVRBigEndian, meta=False),
     "implicit": with_syntax(ImplicitVRLittleEndian),
     "big endian": with_syntax(ExplicitVRBigEndian),
     "deflated": with_syntax(DeflatedExplicitVRLittleEndian),
@@ -232,6 +342,13 @@ ACCEPTED = {
     # image files
     **{name: image(f"v.{name}") for name in ("nrrd", "nhdr", "nii", "nii.gz", "mha", "mhd")},
     "compressed mha": compressed_mha,
+    "mhd list": mhd("v.mhd", "LIST\n" + "\n".join(f"s{k:03d}.raw" for k in range(5))),
+    "mhd pattern": mhd("v.mhd", "s%03d.raw 0 4 1"),
+    "mhd of cosines of .996": mhd("v.mhd", "all.raw", TransformMatrix="0.996 0 0 0 0.996 0 0 0 1"),
+    "plain data called nii.gz": changed_bytes("v.nii.gz", lambda whole: whole),
+    "bytes after gzip": changed_bytes("v.nii.gz", lambda whole: gzip.compress(whole) + b"and more"),
+    "zeros after gzip": changed_bytes("v.nii.gz", lambda whole: gzip.compress(whole) + bytes(512)),
+    "gzip in two members": changed_bytes("v.nii.gz", two_gzip_members),
     "upper-case extension": image("V.NRRD"),
     "floats that are whole": image("v.nrrd", HU.astype(np.float64)),
     "fractions of HU": image("v.nii.gz", (HU + 0.25).astype(np.float32)),

@@ -86,6 +86,23 @@ def test_it_joins_the_patient_and_study_as_a_new_series(volume: CTVolume, tmp_pa
     assert [ds.InstanceNumber for ds in made] == [5, 4, 3, 2, 1]
 
 
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])
+def test_a_source_without_study_or_frame_gets_one(keyword: str, empty: bool, tmp_path: Path) -> None:
+    """Both are required in DICOM: without a study an archive refuses the series, or merges it with another."""
+
+    def lost(ds: Dataset, k: int) -> None:
+        setattr(ds, keyword, "") if empty else delattr(ds, keyword)
+
+    volume = read_ct(save_all(tmp_path / "source", ct_slices(), lost))
+    other = read_ct(save_all(tmp_path / "other", ct_slices(), lost))
+    first = {ds[keyword].value for ds in write(tmp_path, volume.hu, volume)}
+    again = {ds[keyword].value for ds in write(tmp_path, volume.hu, volume, overwrite=True)}
+    another = {ds[keyword].value for ds in write(tmp_path, other.hu, other, overwrite=True)}
+    assert first == again and len(first) == 1 and all(uid.is_valid and uid for uid in first)
+    assert not first & another
+
+
 def test_it_says_what_it_is(volume: CTVolume, tmp_path: Path) -> None:
     for new, old in zip(write(tmp_path, volume.hu, volume), sources(volume), strict=True):
         assert list(new.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,6 +239,124 @@ def synthetic_only(folder: Path) -> Path:
     return save_all(folder, ct_slices(), edit)
 
 
+def multi_frame(folder: Path) -> Path:
+    """Two files of the CT class with three frames each: only the first frames would be seen."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.NumberOfFrames, ds.PixelData = 3, ds.PixelData * 3
+
+    return save_all(folder, ct_slices(HU[:2]), edit)
+
+
+def thirty_two_bits(ds: Dataset, k: int) -> None:
+    ds.BitsAllocated = ds.BitsStored = 32
+    ds.HighBit = 31
+    ds.PixelData = ds.PixelData * 2
+
+
+def unusual_bits_compressed(folder: Path) -> Path:
+    for k, ds in enumerate(ct_slices(chest_values((3, 60, 60)))):
+        packed, syntax = compressed(ds, "JPEG", folder)
+        packed.BitsStored = 12
+        save(folder / f"IM{k:04d}.dcm", packed, syntax)
+    return folder
+
+
+def nifti(change: Callable[[bytearray], None], values: np.ndarray = HU, name: str = "v.nii") -> Make:
+    """A NIfTI file whose header bytes are changed."""
+
+    def make(folder: Path) -> Path:
+        whole = bytearray(save_image(folder / "whole.nii", values).read_bytes())
+        (folder / "whole.nii").unlink()
+        change(whole)
+        (folder / name).write_bytes(gzip.compress(bytes(whole)) if name.endswith(".gz") else bytes(whole))
+        return folder / name
+
+    return make
+
+
+def askew_without_qform(header: bytearray) -> None:
+    struct.pack_into("<h", header, 252, 0)
+    struct.pack_into("<f", header, 304, 0.4)
+
+
+def packed(place: int, form: str, *values: float) -> Callable[[bytearray], None]:
+    return lambda header: struct.pack_into(f"<{form}", header, place, *values)
+
+
+def gzip_called_nii(folder: Path) -> Path:
+    (folder / "v.nii").write_bytes(gzip.compress(save_image(folder / "whole.nii", HU).read_bytes()))
+    return folder / "v.nii"
+
+
+def not_finite(name: str, value: float, kind: type = np.float32) -> Make:
+    values = HU.astype(kind)
+    values[3, 4, 5] = value
+    return image(name, values)
+
+
+def header_of_mhd(data: str, **changes: str) -> str:
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "ElementSpacing": "0.5 0.75 5",
+        "DimSize": "12 10 6",
+        "ElementType": "MET_SHORT",
+        **changes,
+        "ElementDataFile": data,
+    }
+    return "".join(f"{key} = {value}\n" for key, value in fields.items())
+
+
+def mhd_list(count: int, name: str, data: str) -> Make:
+    """A .mhd over `count` files of one slice each."""
+
+    def make(folder: Path) -> Path:
+        for k in range(count):
+            (folder / f"s{k}.raw").write_bytes(HU[k].tobytes())
+        (folder / name).write_text(header_of_mhd(data))
+        return folder / name
+
+    return make
+
+
+def damaged_inside(make: Make, name: str, from_end: int | None = None) -> Make:
+    """One byte is another one: in the middle of the compressed data, or of the checksum of gzip, its last 8 bytes."""
+
+    def made(folder: Path) -> Path:
+        result = make(folder)
+        whole = bytearray((folder / name).read_bytes())
+        whole[-from_end if from_end else 2 * len(whole) // 3] ^= 0x55
+        (folder / name).write_bytes(whole)
+        return result
+
+    return made
+
+
+def compressed_nrrd(folder: Path) -> Path:
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(HU), str(folder / "v.nrrd"), useCompression=True)
+    return folder / "v.nrrd"
+
+
+def nhdr_alone(folder: Path) -> Path:
+    path = save_image(folder / "v.nhdr", HU)
+    (folder / "v.raw").unlink()
+    return path
+
+
+def spaced(*mm: float) -> Make:
+    def make(folder: Path) -> Path:
+        written = SimpleITK.GetImageFromArray(HU)
+        written.SetSpacing(mm)
+        SimpleITK.WriteImage(written, str(folder / "v.nrrd"))
+        return folder / "v.nrrd"
+
+    return make
+
+
+NAN, INF = float("nan"), float("inf")
+
 REFUSED = {
     # paths
     "path does not exist": (lambda folder: folder / "gone", "does not exist"),
@@ -284,6 +403,10 @@ REFUSED = {
     "two orientations": (last_slice_edited(ImageOrientationPatient=[1, 0, 0, 0, -1, 0]), "different orientation"),
     "skewed orientation": (edited(ImageOrientationPatient=[1, 0, 0, 0.5, 0.8, 0]), "perpendicular"),
     "no position": (without_tag("ImagePositionPatient"), "IM0002.dcm is a CT slice without position"),
+    "pixels of 800 mm": (edited(PixelSpacing=[800, 800]), "spacing is 800 x 800 x 5 mm"),
+    "pixels in micrometres": (spaced(700, 700, 5000), "spacing is 700 x 700 x 5000 mm"),
+    "pixels in metres": (spaced(0.0007, 0.0007, 0.005), "0.0007 x 0.0007 x 0.005 mm"),
+    "slices 800 mm apart": (at_heights(0, 800, 1600), "x 800 mm, which no CT has"),
     "no pixel spacing": (without_tag("PixelSpacing"), "without position, size"),
     "zero pixel spacing": (edited(PixelSpacing=[0, 0]), "without position, size"),
     "no rows": (without_tag("Rows"), "without position, size"),
@@ -291,6 +414,12 @@ REFUSED = {
     "rescale to something else": (edited(RescaleType="OD"), "rescale type is OD, not HU"),
     "zero slope": (edited(RescaleSlope=0), "same value"),
     "intercept not applied": (edited(RescaleIntercept=1), "intercept was not applied"),
+    "an empty slope": (last_slice_edited(RescaleSlope=None), "RescaleSlope of IM0004.dcm is empty"),
+    "an empty intercept": (edited(RescaleIntercept=None), "RescaleIntercept of IM0000.dcm is empty"),
+    "one slice without rescale": (without_tag("RescaleIntercept"), "IM0002.dcm has no rescale slope and intercept"),
+    "several frames in a file": (multi_frame, "IM0000.dcm holds 3 frames"),
+    "32-bit slices": (lambda f: save_all(f, ct_slices(), thirty_two_bits), "values of 32 bits, not of 16"),
+    "compressed in unusual bits": (unusual_bits_compressed, "keeps its values in unusual bits"),
     "8-bit slices": (eight_bit, "8-bit"),
     "colour slices": (colour, "colour"),
     "8-bit image": (image("v.nrrd", (HU // 8).astype(np.uint8)), "8-bit"),
@@ -299,6 +428,12 @@ REFUSED = {
     "all zero": (image("v.nrrd", 0 * HU), "same value (0)"),
     "normalised to [-1, 1]": (image("v.nrrd", (HU / 1500).astype(np.float32)), "look normalised"),
     "normalised to z scores": (image("v.nii", (HU / 300).astype(np.float32)), "look normalised"),
+    "not a number, nii": (not_finite("v.nii", NAN), "not a number"),
+    "not a number, nii.gz": (not_finite("v.nii.gz", NAN), "not a number"),
+    "not a number, double nii": (not_finite("v.nii", NAN, np.float64), "not a number"),
+    "infinite, nii.gz": (not_finite("v.nii.gz", -INF), "infinite"),
+    "not a number, mha": (not_finite("v.mha", NAN), "not a number"),
+    "an infinite slope": (nifti(packed(112, "f", INF)), "infinite slope"),
     "not a number": (nan_image, "not a number"),
     "infinite": (infinite_image, "infinite"),
     "colour image": (vector_image, "3 components"),
@@ -319,11 +454,36 @@ REFUSED = {
     "cut mha": (cut(image("v.mha"), "v.mha", 0.7), "truncated"),
     "cut mha, compressed": (cut(compressed_mha, "v.mha", 0.7), "truncated"),
     "cut mhd data": (cut(image("v.mhd"), "v.raw", 0.7), "truncated"),
-    "mhd without its data": (mhd_alone, "truncated"),
+    "mhd without its data": (mhd_alone, "v.raw, which holds voxels of v.mhd, is not there"),
     "cut nii": (cut(image("v.nii"), "v.nii", 0.7), "truncated"),
     "cut nii.gz": (cut(image("v.nii.gz"), "v.nii.gz", 0.9), "truncated"),
     "empty nii.gz": (cut(image("v.nii.gz"), "v.nii.gz", 0.0), "truncated"),
     "nii.gz of a cut nii": (gzip_of_cut_nifti, "truncated"),
+    "nii of a spacing of 0": (nifti(packed(80, "f", 0.0)), "no spacing of its voxels"),
+    "nii of no spacing": (nifti(packed(84, "f", NAN)), "no spacing of its voxels"),
+    "nii in metres": (nifti(packed(123, "B", 9)), "another unit than mm"),
+    "nii in micrometres, gz": (nifti(packed(123, "B", 11), name="v.nii.gz"), "another unit than mm"),
+    "nii of two spacings": (nifti(packed(280, "f", -5.0)), "two spacings, 0.5 x 0.75 x 5 and 5 x 0.75 x 5 mm"),
+    "nii of axes not perpendicular": (nifti(packed(304, "f", 0.4)), "not perpendicular, which NIfTI readers"),
+    "nii of axes a little askew": (nifti(packed(304, "f", 0.02)), "do not agree on (by 0.2 degrees)"),
+    "nii of axes askew, the other form": (nifti(askew_without_qform), "not perpendicular, which NIfTI readers"),
+    "nii that lies nowhere": (nifti(packed(292, "f", NAN)), "values that are not numbers"),
+    "nii of complex values": (nifti(packed(70, "2h", 1792, 128)), "a kind that is not read (code 1792)"),
+    "NIfTI-2": (nifti(packed(0, "i", 540)), "NIfTI-2"),
+    "Analyze": (nifti(packed(344, "4s", b"\0\0\0\0")), "no NIfTI file of its own"),
+    "gzip called nii": (gzip_called_nii, "v.nii is compressed: name it v.nii.gz"),
+    "gzip with a damaged byte": (damaged_inside(image("v.nii.gz"), "v.nii.gz"), "truncated or damaged"),
+    "compressed nrrd with a damaged byte": (damaged_inside(compressed_nrrd, "v.nrrd"), "truncated or damaged"),
+    "compressed nrrd with another checksum": (damaged_inside(compressed_nrrd, "v.nrrd", 7), "truncated or damaged"),
+    "compressed nrrd cut": (cut(compressed_nrrd, "v.nrrd", 0.9), "truncated or damaged"),
+    "compressed mha with a damaged byte": (damaged_inside(compressed_mha, "v.mha"), "truncated or damaged"),
+    "nhdr without its data": (nhdr_alone, "v.raw, which holds the voxels of v.nhdr, is not there"),
+    "mhd list without a slice": (
+        mhd_list(5, "v.mhd", "LIST\n" + "\n".join(f"s{k}.raw" for k in range(6))),
+        "s5.raw, which holds voxels of v.mhd, is not there",
+    ),
+    "mhd pattern without a slice": (mhd_list(5, "v.mhd", "s%d.raw 0 5 1"), "s5.raw, which holds voxels"),
+    "mhd list that is short": (mhd_list(5, "v.mhd", "LIST\ns0.raw\ns1.raw"), "truncated"),
     "nii beside nii.gz": (twin_nifti, "v.nii lies beside v.nii.gz"),
     "text called nrrd": (not_an_image("v.nrrd"), "truncated or damaged"),
     "text called nii.gz": (not_an_image("v.nii.gz"), "truncated or damaged"),

@@ -142,6 +142,28 @@ def test_finished_cases_are_skipped_and_the_others_done(table, tmp_path, capsys,
     assert contents(output) == after
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda whole: whole[:-100],
+        lambda whole: whole[:60],
+        lambda whole: b"",
+        lambda whole: b"\x93NUMPY" + bytes(200),
+        lambda whole: whole.replace(b"<i2", b"<i4"),
+        lambda whole: whole.replace(b"(24,", b"(12,"),
+    ],
+    ids=["voxels", "header", "all", "header of zeros", "another type", "another shape"],
+)
+def test_a_damaged_volume_is_one_line(table, tmp_path, capsys, harm):
+    output = tmp_path / "set"
+    assert call(PREPARE, ["--cases", table("a,ncct.nii.gz,cect.nii.gz,,"), "--output", output], capsys).status == 0
+    (case,) = read_manifest(output)
+    path = output / "a" / "ncct.npy"
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(InputError, match=r"ncct\.npy is cut off or damaged: run prepare\.py again"):
+        open_volume(output, case, "ncct.npy")
+
+
 def test_a_damaged_case_and_a_changed_one_are_made_again(table, tmp_path, capsys):
     output = tmp_path / "set"
     arguments = ["--cases", table("a,ncct.nii.gz,cect.nii.gz,,"), "--output", output]

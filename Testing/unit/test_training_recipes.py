@@ -123,6 +123,13 @@ def test_settings():
         ("validation=a", "list of case ids"),
         ("validation_fraction=1", "validation_fraction cannot be"),
         ("learning_rate=nan", "type float"),
+        ("learning_rate=Infinity", "learning_rate cannot be inf"),
+        ("learning_rate=1" + "0" * 400, "type float"),
+        ("soft_threshold_hu=NaN", "soft_threshold_hu cannot be nan"),
+        ("iodine=[0, Infinity]", "iodine cannot be"),
+        ("widths=[1e400]", "a list of whole numbers"),
+        ("seed=-1", "seed cannot be -1"),
+        (f"seed={2**63}", "seed cannot be"),
         ("precision=fp8", "precision cannot be"),
     ],
 )

@@ -33,6 +33,20 @@ def test_a_ct_is_accepted(volumes, ncct):
     assert volumes.checkInput(ncct) == ""
 
 
+@pytest.mark.parametrize("name", ["Discectomy", "CT synthetic graft", "Photosynthetic trial 7", "mysCECTs"])
+def test_a_ct_whose_own_name_sounds_synthetic_is_a_ct(volumes, ncct, name):
+    ncct.SetName(name)
+    assert volumes.checkInput(ncct) == ""
+    assert "not synthetic" in volumes.checkOutput(ncct, None)  # it is never overwritten
+
+
+@pytest.mark.parametrize("name", ["case_7_sCECT", "scect", "Thorax sCECT 2", "4: X synthetic - not for diagnosis"])
+def test_a_result_that_was_saved_and_loaded_is_known_by_its_name(volumes, ncct, name):
+    ncct.SetName(name)
+    assert "synthetic already" in volumes.checkInput(ncct)
+    assert volumes.checkOutput(ncct, None) == ""
+
+
 def test_the_input_file_has_the_nodes_own_grid_and_values(volumes, ncct, tmp_path):
     import slicer
 

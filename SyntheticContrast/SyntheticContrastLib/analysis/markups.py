@@ -2,8 +2,8 @@
 
 One point list holds them all, two control points a circle: the label is the lesion's name, the description its role
 and which point it is ("lesion centre", "lesion rim", "aorta centre", ..., "fat left rim"). The third column of the
-centre's orientation is the normal of the circle. Positions are in mm of the patient (world), LPS or RAS as the file
-says; circles are in LPS.
+centre's orientation is the normal of the circle. Positions are those of the patient (world), LPS or RAS, in mm, cm or m
+as the file says; circles are in LPS mm.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SCHEMA = (
     "markups-schema-v1.0.3.json#"
 )
 _TO_LPS = {"LPS": (1, 1, 1), "RAS": (-1, -1, 1)}
+_TO_MM = {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 Lesions = dict[str, dict[str, Circle]]  # name: role: circle, LPS mm
 
@@ -34,7 +35,7 @@ def read_lesions(path: Path) -> Lesions:
     """In the file's order of names. Points that are not placed, or of no role, are passed over.
 
     Raises:
-        InputError: a missing or damaged file, half a circle, a circle given twice, or no circle at all.
+        InputError: a missing or damaged file, an unknown unit, half a circle, a circle given twice, or none at all.
     """
     found: dict[tuple[str, str], dict[str, tuple[Point, Point]]] = {}
     for label, what, position, normal in _points(path):
@@ -85,18 +86,29 @@ def _points(path: Path) -> list[tuple[str, str, Point, Point]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [
-            _point(point, _TO_LPS[str(markup.get("coordinateSystem", "LPS"))])
+            _point(point, _TO_LPS[str(markup.get("coordinateSystem", "LPS"))], _mm(path.name, markup))
             for markup in content["markups"]
             for point in markup["controlPoints"]
             if point.get("positionStatus", "defined") == "defined"
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path.name} is no markups file of Slicer, or damaged: save it again") from error
 
 
-def _point(point: dict[str, Any], signs: tuple[int, int, int]) -> tuple[str, str, Point, Point]:
+def _mm(name: str, markup: dict[str, Any]) -> float:
+    """How long the unit of a markup's positions is. Slicer writes "mm", or a list that begins with it."""
+    units = markup.get("coordinateUnits") or "mm"
+    unit = str(units[0] if isinstance(units, list) else units)
+    if unit not in _TO_MM:
+        raise InputError(f"{name} gives positions in {unit!r}, not in {', '.join(_TO_MM)}: save it again in mm")
+    return _TO_MM[unit]
+
+
+def _point(point: dict[str, Any], signs: tuple[int, int, int], mm: float) -> tuple[str, str, Point, Point]:
     axes = point.get("orientation") or (1, 0, 0, 0, 1, 0, 0, 0, 1)
-    x, y, z = (float(sign * value) for sign, value in zip(signs, point["position"], strict=True))
+    x, y, z = (mm * float(sign * value) for sign, value in zip(signs, point["position"], strict=True))
     a, b, c = (float(sign * axes[index]) for sign, index in zip(signs, (2, 5, 8), strict=True))
     return str(point.get("label", "")), str(point.get("description", "")), (x, y, z), (a, b, c)
 

@@ -72,7 +72,8 @@ def write_dicom_series(
     patient: PatientName and PatientID of a new study; a derived series keeps those of its source.
 
     From a DICOM source the series joins the source's study and frame of reference, slice by slice on its exact
-    geometry. From anything else it is a new study on the canonical axes. The folder appears only when whole.
+    geometry; where the source names none, all series derived from it share new ones. From anything else it is a new
+    study on the canonical axes. The folder appears only when whole.
 
     Raises:
         InputError: the folder exists without `overwrite`, holds other things, or is the source; the source's files
@@ -119,7 +120,7 @@ def _from_source(volume: CTVolume) -> Iterator[Dataset]:
         kept: list[Any] = [*_KEPT_FROM_SOURCE, "SOPInstanceUID", "SeriesNumber"]
         try:
             with quiet_libraries():
-                source = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=kept)
+                source = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=kept, force=True)
                 dataset = Dataset()
                 for keyword in _KEPT_FROM_SOURCE:
                     if keyword in source:
@@ -130,6 +131,9 @@ def _from_source(volume: CTVolume) -> Iterator[Dataset]:
             raise InputError(f"source slice {file.name} cannot be read any more: put the input folder back") from error
         if not same:
             raise InputError(f"the source slice {file.name} has changed since it was read: read the input again")
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+            if not dataset.get(keyword):  # every series of this source gets the same one
+                setattr(dataset, keyword, generate_uid(entropy_srcs=[volume.source.series_uid, keyword]))
         dataset.SeriesNumber = 9000 + number % 1000
         reference = Dataset()
         reference.ReferencedSOPClassUID = CT_IMAGE_STORAGE

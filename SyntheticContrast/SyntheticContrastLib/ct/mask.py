@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,8 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .image_file import IMAGE_SUFFIXES, open_image
 from .quiet import quiet_libraries
-from .read import IMAGE_SUFFIXES, _check_metaimage_is_whole, _check_nifti_is_whole
 from .volume import Grid
 
 
@@ -50,16 +49,7 @@ def read_mask(path: str | Path, grid: Grid, transform: SimpleITK.Transform | Non
 
 
 def _read(path: Path) -> SimpleITK.Image:
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-        if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
-            raise InputError(f"the mask {path.name} is not one volume of one value a voxel: export a single label map")
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            _check_nifti_is_whole(path, reader)
-        if path.suffix.lower() in (".mha", ".mhd"):
-            _check_metaimage_is_whole(path, reader)
-        return reader.Execute()
-    except (RuntimeError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"the mask {path.name} cannot be read, it is truncated or damaged: export it again") from error
+        return open_image(path)
+    except InputError as error:
+        raise InputError(f"the mask {error}") from error

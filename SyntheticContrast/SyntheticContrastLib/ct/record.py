@@ -16,7 +16,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """Empty where there is none, or none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

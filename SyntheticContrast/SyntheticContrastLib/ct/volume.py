@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
+from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,16 @@ class Grid:
 
     @classmethod
     def from_parts(cls, size: Iterable[int], spacing: ArrayLike, origin: ArrayLike, direction: ArrayLike) -> Grid:
-        """From ITK's parts: size (I, J, K), spacing and origin in mm, direction 3 x 3 (or its 9 values by rows)."""
+        """From ITK's parts: size (I, J, K), spacing and origin in mm, direction 3 x 3 (or its 9 values by rows).
+
+        The columns of the direction are cosines; headers round them, which does not shrink the spacing.
+        """
         affine = np.eye(4)
-        affine[:3, :3] = np.reshape(np.asarray(direction, dtype=np.float64), (3, 3)) * np.asarray(spacing)
+        cosines = np.reshape(np.asarray(direction, dtype=np.float64), (3, 3))
+        lengths = np.linalg.norm(cosines, axis=0)
+        if not (np.abs(lengths - 1) < 0.01).all():
+            raise ValueError("the columns of a direction are unit vectors")
+        affine[:3, :3] = cosines / lengths * np.asarray(spacing)
         affine[:3, 3] = origin
         i, j, k = size
         return cls((i, j, k), affine)
@@ -159,9 +166,11 @@ def gather_hu(slices_kji: Iterable[NDArray], grid: Grid) -> NDArray:
 
     Only one slice at a time exists in another type, so a long volume is never held twice in a wide one.
     """
+    slices = iter(slices_kji)
+    first = next(slices)  # before memory is taken for all: a damaged header may claim any size
     hu: NDArray = np.empty(grid.shape_zyx, np.int16)
     stored = grid.to_stored(hu)
-    for k, values in enumerate(slices_kji):
+    for k, values in enumerate(chain([first], slices)):
         if hu.dtype == np.int16 and not _fits_int16(values):
             hu = hu.astype(np.float32)
             stored = grid.to_stored(hu)

@@ -21,7 +21,15 @@ from SyntheticContrastLib.gui.expected_time import windowCount
 from SyntheticContrastLib.gui.words import sentence
 from SyntheticContrastLib.models.bundle import Bundle
 from SyntheticContrastLib.scene.heart_mask import writeHeartMask
-from SyntheticContrastLib.scene.volumes import addSynthetic, addUncertainty, checkOutput, gridOf, readOutput, writeInput
+from SyntheticContrastLib.scene.volumes import (
+    addSynthetic,
+    addUncertainty,
+    checkOutput,
+    fingerprint,
+    gridOf,
+    readOutput,
+    writeInput,
+)
 
 ENTRY = Path(__file__).resolve().parents[2] / "SyntheticContrastCLI" / "generate.py"
 CANCEL_GRACE = 5.0  # seconds until it is killed
@@ -111,6 +119,7 @@ class Generation(VTKObservationMixin):
         try:
             folder = Path(self._folder.name)
             arguments = self._arguments(writeInput(self.inputNode, folder), folder)
+            self._given = fingerprint(self.inputNode)
             self._onLog(shlex.join([ENTRY.name, *arguments]))
             self._child.start(ENTRY, arguments, self._onLine, self._onEnd)
         except BaseException:
@@ -207,6 +216,9 @@ class Generation(VTKObservationMixin):
             self._onFinished()
 
     def _addResult(self) -> None:
+        if self.inputNode.GetImageData() is None or fingerprint(self.inputNode) != self._given:
+            text = _("{name} was changed during the generation: generate again")
+            raise InputError(text.format(name=self.inputNode.GetName()))
         deviation = readOutput(self._uncertaintyFile, self.inputNode) if self._uncertaintyFile else None
         model, weights = (str(self.started.get(key, "")) for key in ("model", "weights_sha256"))
         self.output = addSynthetic(self.inputNode, self._outputFile, model, weights, self.output)

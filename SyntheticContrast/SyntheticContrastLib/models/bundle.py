@@ -146,7 +146,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         raise InputError(f"{folder} is not a model bundle: it has no {CARD_FILE}")
     try:
         fields = json.loads(card_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"model bundle {folder}: {CARD_FILE} cannot be read as JSON ({error})") from None
     if not isinstance(fields, dict):
         raise InputError(f"model bundle {folder}: {CARD_FILE} does not hold a JSON object")

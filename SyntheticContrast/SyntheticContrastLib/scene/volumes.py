@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from SyntheticContrastLib.ct.check import check_angles, check_hu, check_slice_count
+from SyntheticContrastLib.ct.check import check_angles, check_hu, check_slice_count, check_spacing
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
@@ -22,7 +23,8 @@ MODEL_ATTRIBUTE = "SyntheticContrast.Model"
 WEIGHTS_ATTRIBUTE = "SyntheticContrast.WeightsSHA256"
 NOTE_ATTRIBUTE = "SyntheticContrast.Note"
 SOURCE_REFERENCE = "SyntheticContrast.Source"
-_SYNTHETIC_NAME = re.compile(r"scect|synthetic", re.IGNORECASE)  # files of the CLI and DICOM series say it in the name
+# Files of the CLI and DICOM series say it in the name; a discectomy or a synthetic graft does not.
+_SYNTHETIC_NAME = re.compile(rf"(?<![a-z])scect(?![a-z])|{DISCLAIMER}", re.IGNORECASE)
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -92,6 +94,7 @@ def toCT(node: slicer.vtkMRMLNode | None) -> CTVolume:
         )
     stored = slicer.util.arrayFromVolume(node)
     grid = gridOf(node)
+    check_spacing(grid.spacing)
     check_slice_count(grid.shape_zyx[0])
     check_angles(grid.affine)
     check_hu(stored)
@@ -138,6 +141,11 @@ def writeInput(node: slicer.vtkMRMLVolumeNode, folder: Path) -> Path:
     except RuntimeError as error:
         raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
     return path
+
+
+def fingerprint(node: slicer.vtkMRMLVolumeNode) -> str:
+    """Another one as soon as a voxel has another value."""
+    return hashlib.sha256(np.ascontiguousarray(slicer.util.arrayFromVolume(node)).data).hexdigest()
 
 
 def readOutput(path: Path, inputNode: slicer.vtkMRMLVolumeNode) -> NDArray:
