@@ -32,7 +32,7 @@ from SyntheticContrastLib.ct.content import hash_source
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis.cohort import run_cases, wait_for_others
-from SyntheticContrastLib.synthesis.process import ArgumentParser, check_cancelled, run_entry
+from SyntheticContrastLib.synthesis.process import ArgumentParser, check_cancelled, require, run_entry
 from SyntheticContrastLib.synthesis.progress import Reporter
 from SyntheticContrastLib.synthesis.tasks import own_share
 
@@ -136,6 +136,7 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
         from SyntheticContrastLib.analysis.readings import read_readings
 
         readings = read_readings(args.readings, {case.case_id for case in cases})
+    require("scipy.ndimage", "skimage.metrics", "matplotlib.figure")
     share = own_share(cases)
     lpips = load_lpips(args, report) if share else None
     report.event("start", f"{DISCLAIMER}: {len(share)} of {len(cases)} cases", cases=len(share), of=len(cases))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .check import check_angles, check_hu, check_positions, check_slice_count
 from .dicom_series import SliceHeader, find_series
 from .errors import InputError
+from .names import check_name
 from .quiet import quiet_libraries
 from .volume import CTVolume, DicomSource, Grid, gather_hu
 
@@ -154,6 +155,7 @@ def _decode(dataset: Any, path: Path) -> NDArray[np.float64]:
     """Compressed pixels (rows, columns) through GDCM, which is in every Slicer; GDCM has applied the rescale."""
     if "PixelData" not in dataset:
         raise ValueError("pixel data cut off")
+    check_name(path)
     values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     return values.reshape(dataset.Rows, dataset.Columns).astype(np.float64)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .check import check_angles, check_hu, check_slice_count
 from .dicom_read import read_dicom_folder
 from .errors import InputError
+from .names import check_name
 from .quiet import quiet_libraries
 from .volume import CTVolume, Grid, gather_hu
 
@@ -46,6 +47,7 @@ def read_ct(path: str | Path, series_uids: Sequence[str] = (), allow_synthetic: 
 
 
 def _read_image(path: Path) -> CTVolume:
+    check_name(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:

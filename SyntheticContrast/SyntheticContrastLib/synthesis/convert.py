@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Converter:
     def __post_init__(self) -> None:
         from SyntheticContrastLib.models import choi2021, folding, santini2018
 
+        self._tell: Callable[[str], None] = lambda message: None
         card = self.bundle.card
         network = self.bundle.load_network()
         if isinstance(network, choi2021.Generator):
@@ -57,11 +58,15 @@ class Converter:
             )
             self._network: nn.Module = folding.fold(network)
             if self.compute.engine == "OpenVINO":
-                self._network = OpenVinoNetwork(self._network, self.compute.precision)
+                self._network = OpenVinoNetwork(self._network, self.compute.precision, self._without_openvino)
         else:
             assert isinstance(network, santini2018.Network) and card.crop and card.pixel_mm  # the bundle saw to it
             self._shape = HeartCrop(card.crop, card.pixel_mm, card.output_window)
             self._network = network if network.middle.norm is None else santini2018.fold_for_inference(network)
+
+    def _without_openvino(self, why: str) -> None:
+        self.compute = replace(self.compute, engine="PyTorch", engine_reason=why)
+        self._tell(why)
 
     @property
     def heart_only(self) -> bool:
@@ -83,6 +88,7 @@ class Converter:
         Raises:
             InputError: when no heart is found.
         """
+        self._tell = on_fallback
         if isinstance(self._shape, HeartCrop):
             return synthesise_heart(
                 volume.hu,
@@ -113,6 +119,7 @@ class Converter:
         Not for a model of the heart. Where windows overlap, `convert` gives their mean instead.
         """
         assert isinstance(self._shape, Patch)
+        self._tell = on_fallback
         slices, depth = len(volume.hu), self._shape.depth
         middle = slices // 2
         first = max(0, min(middle - depth // 2, slices - depth))

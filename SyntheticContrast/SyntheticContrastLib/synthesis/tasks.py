@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_length, check_name
 
 SUFFIXES = {"nrrd": ".nrrd", "nifti": ".nii.gz", "dicom": ""}
 _FORMAT_OF_SUFFIX = {".nrrd": "nrrd", ".nii": "nifti", ".nii.gz": "nifti"}
@@ -20,7 +21,8 @@ _OTHER_IMAGE_SUFFIXES = (".nhdr", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".png"
 class Task:
     """One CT to convert. `record`, kept for cohorts, says what was made of what: a rerun knows what is finished.
 
-    `heart_mask` is for a model of the heart, which finds the heart itself where none is given.
+    `heart_mask` is for a model of the heart, which finds the heart itself where none is given; `heart_labels` are those
+    to take of a mask that has several.
     """
 
     case: str
@@ -32,6 +34,7 @@ class Task:
     record: Path | None = None
     heart_mask: Path | None = None
     first_look: Path | None = None
+    heart_labels: tuple[int, ...] = ()
 
     @property
     def outputs(self) -> list[Path]:
@@ -111,11 +114,18 @@ def refuse_existing(task: Task) -> None:
             raise InputError(f"{path} exists already: choose another name, or add --overwrite")
 
 
+def refuse_unnameable(task: Task) -> None:
+    """Raise InputError when an output has a name that is not UTF-8, as one made of the input's may have."""
+    for path in task.outputs:
+        check_name(path)
+
+
 def refuse_unusable(task: Task) -> None:
     """Raise InputError when the input is missing, would be overwritten, or an output cannot be written."""
     if not task.ncct.exists():
         raise InputError(f"input {task.ncct} does not exist: check the path")
     for path in task.outputs:
+        check_length(path)
         for source, name in ((task.ncct, "input"), (task.heart_mask, "heart mask")):
             if source and path.resolve() == source.resolve():
                 raise InputError(f"the output {path} is the {name}: choose another name")
