@@ -315,7 +315,6 @@ def test_a_checkpoint_of_another_version(tmp_path):
         (["--save-every", "0"], "at least 1"),
         (["--keep-every", "-1"], "at least 0"),
         (["--data", "nowhere"], "no prepared training set"),
-        (["--set", "depth=32"], "a stack needs 32"),
         (["--set", 'validation=["nobody"]'], "nobody is no case"),
         (["--set", 'validation=["phantom"]'], "none is left to train on"),
         (["--set", "precision=fp16"], "fp16 needs a GPU"),
