@@ -31,6 +31,7 @@ from SyntheticContrastLib.ct.cases import Case, read_cases
 from SyntheticContrastLib.ct.content import hash_source
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_place
 from SyntheticContrastLib.synthesis.cohort import run_cases, wait_for_others
 from SyntheticContrastLib.synthesis.process import ArgumentParser, check_cancelled, require, run_entry
 from SyntheticContrastLib.synthesis.progress import Reporter
@@ -105,6 +106,7 @@ def options_of(args: argparse.Namespace) -> Options:
         raise InputError(f"--case-figures {args.case_figures} is no number of cases: give 0 or more")
     if args.output.is_file():
         raise InputError(f"{args.output.name} is a file: give a folder")
+    check_place(args.output / CASES)
     weights = "torchvision's weights"
     if args.lpips_weights:
         if not args.lpips_weights.is_file():

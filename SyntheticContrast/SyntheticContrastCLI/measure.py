@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SyntheticContrastLib.analysis.csv_table import Row, write_table
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_name, check_place
 from SyntheticContrastLib.synthesis.process import (
     BAD_INPUT,
     DONE,
@@ -133,6 +134,8 @@ def refuse_outputs(overwrite: bool, *outputs: tuple[Path | None, tuple[str, ...]
             continue
         if not path.name.lower().endswith(suffixes):
             raise InputError(f"output {path.name}: give a file that ends in {' or '.join(suffixes)}")
+        check_name(path)
+        check_place(path)
         if path.is_dir() or (path.exists() and not overwrite):
             raise InputError(f"{path} exists already: choose another name, or add --overwrite")
 

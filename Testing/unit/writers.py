@@ -90,7 +90,11 @@ def report(path: Path, version: int) -> None:
 
 
 def whole_files(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file() and is_result(file)}
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and is_result(file)
+    }
 
 
 def preview(path: Path, version: int) -> None:

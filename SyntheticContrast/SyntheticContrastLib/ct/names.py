@@ -1,4 +1,4 @@
-"""Which names of files the libraries and file systems take."""
+"""Which paths the libraries and the file system take, known before any work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ def check_name(path: Path) -> None:
         raise InputError(f"the path of {shown} is not UTF-8, which the libraries cannot open: rename it") from None
 
 
-def check_length(path: Path) -> None:
-    """Raise InputError for a name that no file system takes together with what is added while it is written."""
+def check_place(path: Path) -> None:
+    """Raise InputError for a result whose folder cannot be made or written to, or whose name is too long for a disk.
+
+    Something is added to the name while it is written.
+    """
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} is not a folder that can be written to: choose another output")
     if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
         raise InputError(f"the name {path.name[:40]}... has {length} bytes: choose one of at most {LONGEST_NAME}")

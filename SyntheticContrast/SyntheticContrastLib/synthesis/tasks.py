@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.names import check_length, check_name
+from SyntheticContrastLib.ct.names import check_name, check_place
 
 SUFFIXES = {"nrrd": ".nrrd", "nifti": ".nii.gz", "dicom": ""}
 _FORMAT_OF_SUFFIX = {".nrrd": "nrrd", ".nii": "nifti", ".nii.gz": "nifti"}
@@ -125,17 +125,12 @@ def refuse_unusable(task: Task) -> None:
     if not task.ncct.exists():
         raise InputError(f"input {task.ncct} does not exist: check the path")
     for path in task.outputs:
-        check_length(path)
         for source, name in ((task.ncct, "input"), (task.heart_mask, "heart mask")):
             if source and path.resolve() == source.resolve():
                 raise InputError(f"the output {path} is the {name}: choose another name")
         if path.is_dir() != (path == task.output and task.format == "dicom") and path.exists():
             raise InputError(f"{path} is a {'folder' if path.is_dir() else 'file'}: choose another name")
-        folder = path.parent
-        while not folder.exists():
-            folder = folder.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise InputError(f"{folder} is not a folder that can be written to: choose another output")
+        check_place(path)
     settled = [path.resolve() for path in task.outputs]
     for number, path in enumerate(settled):
         if path in settled[:number]:
