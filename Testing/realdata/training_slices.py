@@ -35,9 +35,7 @@ def main():
     hu = np.load(DATA / "slices2d_tcga.npz")["hu"]
     with (DATA / "slices2d_tcga.csv").open(encoding="utf-8") as file:
         described = list(csv.DictReader(file))
-    rows = [
-        (case.case_id, case.patient, case.cect) for case in read_cases(Path(__file__).with_name("training_cases.csv"))
-    ]
+    rows = [(case.case_id, case.cect) for case in read_cases(Path(__file__).with_name("training_cases.csv"))]
     for number in SLICES:
         row = described[number]
         pixel = float(row["spacing_mm"])
@@ -45,10 +43,10 @@ def main():
         grid = Grid.axial(volume.shape, (float(row["thickness_mm"]), pixel, pixel))
         name = f"{row['patient'].lower()}_{number}"
         write_image(args.output / f"{name}.nii.gz", volume, CTVolume(volume, grid))
-        rows.append((name, row["patient"], f"{name}.nii.gz"))
+        rows.append((name, f"{name}.nii.gz"))
     with (args.output / "cases.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(("case_id", "patient", "cect"))
+        table.writerow(("case_id", "cect"))
         table.writerows(rows)
 
 

@@ -47,9 +47,9 @@ def read_table(
             continue
         if any(cells[len(header) :]):
             raise InputError(f"{where} has more cells than the header")
-        named = dict(zip(header, cells, strict=False))
-        if named.pop("", ""):
+        if any(cell for column, cell in zip(header, cells, strict=False) if not column):
             raise InputError(f"{where} has a cell in a column without a name: name the column, or empty it")
+        named = {column: cell for column, cell in zip(header, cells, strict=False) if column}
         rows.append((where, dict.fromkeys(filter(None, header), "") | named))
     return rows
 

@@ -54,14 +54,27 @@ def write_image(
     image.SetDirection(volume.grid.direction.ravel().tolist())
     if description:
         image.SetMetaData("ITK_FileNotes" if nifti else "description", description[:79] if nifti else description)
-    with atomic_file(path) as temporary, quiet_libraries():
-        try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=compress or nifti)
-            whole = _holds(temporary, SimpleITK.GetArrayViewFromImage(image))
-        except RuntimeError as error:
-            raise OSError(f"cannot write {path.name}: no space, or no permission") from error
-        if not whole:
-            raise OSError(f"cannot write {path.name}: the disk did not take it all, free some space")
+    with atomic_file(path) as temporary:
+        write_whole(temporary, image, compress or nifti, path.name)
+
+
+def write_whole(path: Path, image: SimpleITK.Image, compress: bool, name: str = "") -> None:
+    """Write .nrrd, .nii or .nii.gz, in small letters, and read the voxels back.
+
+    name: what the file is called in a message, if not as it is now.
+
+    Raises:
+        OSError: the disk did not take it all.
+    """
+    name = name or path.name
+    try:
+        with quiet_libraries():
+            SimpleITK.WriteImage(image, str(path), useCompression=compress)
+        whole = _holds(path, SimpleITK.GetArrayViewFromImage(image))
+    except RuntimeError as error:
+        raise OSError(f"cannot write {name}: no space, or no permission") from error
+    if not whole:
+        raise OSError(f"cannot write {name}: the disk did not take it all, free some space")
 
 
 def _holds(path: Path, array: NDArray) -> bool:

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.write import write_whole
 from SyntheticContrastLib.scene.masks import segmentsOf
 from SyntheticContrastLib.scene.volumes import gridOf
 
@@ -54,8 +55,5 @@ def writeHeartMask(
     image.SetOrigin(grid.origin)
     image.SetDirection(grid.direction.ravel().tolist())
     path = Path(folder) / "heart.nrrd"
-    try:
-        SimpleITK.WriteImage(image, str(path), useCompression=True)
-    except RuntimeError as error:
-        raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
+    write_whole(path, image, compress=True)
     return path
