@@ -101,6 +101,7 @@ class SyntheticContrastLogic(ScriptedLoadableModuleLogic):
         precision="auto",
         uncertainty=False,
         heartMask=None,
+        heartSegment="",
         waitForCompletion=True,
         onProgress=lambda: None,
         onFinished=lambda: None,
@@ -113,6 +114,7 @@ class SyntheticContrastLogic(ScriptedLoadableModuleLogic):
             step, uncertainty: for a model of the whole chest: slices from one window to the next (1 to 16); whether to
                 add a volume with the standard deviation of the overlapping predictions, too.
             heartMask: for a model of the heart, a segmentation node of it; found in the CT by default.
+            heartSegment: id of the segment that is the heart, where the node holds several.
             device, precision: as of generate.py.
             onProgress, onFinished: called without arguments when something has changed, and at the end.
 
@@ -130,7 +132,7 @@ class SyntheticContrastLogic(ScriptedLoadableModuleLogic):
         from SyntheticContrastLib.gui.generation import Generation, Order
         from SyntheticContrastLib.models.bundle import find_bundle
 
-        order = Order(find_bundle(model), step, device, precision, uncertainty, heartMask)
+        order = Order(find_bundle(model), step, device, precision, uncertainty, heartMask, heartSegment)
         generation = Generation(inputNode, outputNode, order, onProgress=onProgress, onFinished=onFinished)
         generation.start()
         if not waitForCompletion:

@@ -31,8 +31,9 @@ from SyntheticContrastLib.ct.cases import Case, read_cases
 from SyntheticContrastLib.ct.content import hash_source
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_place
 from SyntheticContrastLib.synthesis.cohort import run_cases, wait_for_others
-from SyntheticContrastLib.synthesis.process import ArgumentParser, check_cancelled, run_entry
+from SyntheticContrastLib.synthesis.process import ArgumentParser, check_cancelled, require, run_entry
 from SyntheticContrastLib.synthesis.progress import Reporter
 from SyntheticContrastLib.synthesis.tasks import own_share
 
@@ -105,6 +106,7 @@ def options_of(args: argparse.Namespace) -> Options:
         raise InputError(f"--case-figures {args.case_figures} is no number of cases: give 0 or more")
     if args.output.is_file():
         raise InputError(f"{args.output.name} is a file: give a folder")
+    check_place(args.output / CASES)
     weights = "torchvision's weights"
     if args.lpips_weights:
         if not args.lpips_weights.is_file():
@@ -136,6 +138,7 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
         from SyntheticContrastLib.analysis.readings import read_readings
 
         readings = read_readings(args.readings, {case.case_id for case in cases})
+    require("scipy.ndimage", "skimage.metrics", "matplotlib.figure")
     share = own_share(cases)
     lpips = load_lpips(args, report) if share else None
     report.event("start", f"{DISCLAIMER}: {len(share)} of {len(cases)} cases", cases=len(share), of=len(cases))

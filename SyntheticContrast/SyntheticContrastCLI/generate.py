@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from SyntheticContrastLib.ct.atomic import clear_partial, removed_on_failure
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.synthesis import tasks as planning
 from SyntheticContrastLib.synthesis.cohort import run_cases, wait_for_others
-from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, explain, run_entry
+from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, explain, require, run_entry
 from SyntheticContrastLib.synthesis.progress import Reporter
 
 if TYPE_CHECKING:
@@ -59,8 +60,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="PATH",
         help="where the heart is, for a model of the heart (default: found in the CT); any grid; for one input",
     )
+    parser.add_argument(
+        "--heart-label", nargs="+", type=int, default=[], metavar="N", help="which labels of a mask that has several"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument(
+        "--engine", default="auto", choices=["auto", "pytorch"], help="pytorch: do not use OpenVINO though it is there"
+    )
     parser.add_argument(
         "--step",
         default=1,
@@ -99,9 +106,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def plan(args: argparse.Namespace) -> list[planning.Task]:
-    """The tasks of this process, every path checked."""
+    """The tasks of this process, every path checked. Only a cohort is shared: a RANK left over loses no input."""
     if args.heart_mask and (args.cases or len(args.input) > 1):
         raise InputError("--heart-mask is for one input: for several give them in the column heart_mask of a cases.csv")
+    if args.heart_label and not args.heart_mask:
+        raise InputError("--heart-label says which label of a --heart-mask to take: give that, too")
     if args.first_look and (args.cases or len(args.input) > 1):
         raise InputError("--first-look is for one input: for several give a folder with --preview")
     if args.cases:
@@ -113,7 +122,8 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
             raise InputError(f"{args.cases.name}: no ncct given for {', '.join(without[:5])}")
         tasks = planning.cohort_tasks(cases, args.output, args.format, args.uncertainty, args.preview, keep_record=True)
         tasks = [
-            dataclasses.replace(task, heart_mask=case.heart_mask) for task, case in zip(tasks, listed, strict=True)
+            dataclasses.replace(task, heart_mask=case.heart_mask, heart_labels=case.labels.get("heart_mask", ()))
+            for task, case in zip(tasks, listed, strict=True)
         ]
         return planning.own_share(tasks)
     if len(args.input) == 1:
@@ -122,7 +132,7 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
         )
         if args.heart_mask and not args.heart_mask.is_file():
             raise InputError(f"heart mask {args.heart_mask} does not exist or is no file: check the path")
-        tasks = [dataclasses.replace(task, heart_mask=args.heart_mask)]
+        tasks = [dataclasses.replace(task, heart_mask=args.heart_mask, heart_labels=tuple(args.heart_label))]
     else:
         named = [(planning.case_name(path), path) for path in args.input]
         tasks = planning.cohort_tasks(
@@ -132,7 +142,7 @@ def plan(args: argparse.Namespace) -> list[planning.Task]:
         planning.refuse_unusable(task)
         if not args.overwrite:
             planning.refuse_existing(task)
-    return planning.own_share(tasks)
+    return tasks
 
 
 def check_options(args: argparse.Namespace, card: Card) -> None:
@@ -158,6 +168,7 @@ def check_options(args: argparse.Namespace, card: Card) -> None:
 
 def run(args: argparse.Namespace, report: Reporter) -> int:
     tasks = plan(args)
+    require("torch", *(["matplotlib.figure"] if args.preview or args.first_look else []))
     from SyntheticContrastLib.models.bundle import find_bundle
 
     bundle = find_bundle(args.model)
@@ -169,11 +180,12 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
     from SyntheticContrastLib.synthesis.shares import Contrast
 
     contrast = Contrast.of(args.phase, args.level)
-    converter = Converter(bundle, choose(args.device, args.precision), args.step, contrast)
+    converter = Converter(bundle, choose(args.device, args.precision, args.engine), args.step, contrast)
     compute = converter.compute
+    share = f"\n{len(tasks)} cases, the share of RANK={rank}" if args.cases and (rank := os.environ.get("RANK")) else ""
     report.event(
         "start",
-        f"Model {bundle.card.name} ({DISCLAIMER})\nComputing on {compute}",
+        f"Model {bundle.card.name} ({DISCLAIMER})\nComputing on {compute}{share}",
         cases=len(tasks),
         model=bundle.card.name,
         weights_sha256=bundle.card.weights_sha256,
@@ -226,6 +238,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
 
     started = time.monotonic()
     planning.refuse_unusable(task)
+    planning.refuse_unnameable(task)
     volume = read_ct(task.ncct, args.series)
     if task.format == "dicom":
         check_series_folder(task.output, volume)
@@ -238,7 +251,9 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         shape_zyx=[z, y, x],
         spacing_zyx=spacing,
     )
-    given_heart = read_mask(task.heart_mask, volume.grid) if converter.heart_only and task.heart_mask else None
+    given_heart = None
+    if converter.heart_only and task.heart_mask:
+        given_heart = read_mask(task.heart_mask, volume.grid, labels=task.heart_labels)
     overwrite = args.overwrite
     if args.cases and not overwrite:
         state = state_of(task, volume, converter, given_heart)

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SyntheticContrastLib.analysis.csv_table import Row, write_table
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_name, check_place
 from SyntheticContrastLib.synthesis.process import (
     BAD_INPUT,
     DONE,
@@ -28,6 +29,7 @@ from SyntheticContrastLib.synthesis.process import (
     ArgumentParser,
     check_cancelled,
     explain,
+    require,
     run_entry,
 )
 from SyntheticContrastLib.synthesis.progress import Reporter
@@ -81,6 +83,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--heart-mask", type=Path, metavar="PATH", help="where to look (default: the heart region found in the CT)"
     )
     chambers.add_argument("--reference", type=Path, metavar="PATH", help="segmentation to compare with, on any grid")
+    for mask in ("heart", "reference"):
+        chambers.add_argument(
+            f"--{mask}-label",
+            nargs="+",
+            type=int,
+            default=[],
+            metavar="N",
+            help="which of its labels, if it has several",
+        )
     chambers.add_argument("--threshold", type=float, default=300.0, metavar="HU", help="default: 300")
     chambers.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="SD of a Gaussian first")
     chambers.add_argument("--keep-largest", action="store_true", help="only the largest piece")
@@ -123,6 +134,8 @@ def refuse_outputs(overwrite: bool, *outputs: tuple[Path | None, tuple[str, ...]
             continue
         if not path.name.lower().endswith(suffixes):
             raise InputError(f"output {path.name}: give a file that ends in {' or '.join(suffixes)}")
+        check_name(path)
+        check_place(path)
         if path.is_dir() or (path.exists() and not overwrite):
             raise InputError(f"{path} exists already: choose another name, or add --overwrite")
 
@@ -193,8 +206,8 @@ def measure_one_volume(args: argparse.Namespace) -> int:
 
     volume: CTVolume = read_ct(args.volume, args.series, allow_synthetic=True)
     spacing = volume.spacing_zyx
-    reference = read_mask(args.reference, volume.grid) if args.reference else None
-    found = find_chambers(volume, heart_of(volume, args.heart_mask), args)
+    reference = read_mask(args.reference, volume.grid, labels=args.reference_label) if args.reference else None
+    found = find_chambers(volume, heart_of(volume, args.heart_mask, args.heart_label), args)
     row = chambers_row(args.volume, args.heart_mask, args.threshold, volume_ml(found, spacing))
     if reference is not None:
         result = compare_chambers(found, reference, spacing)
@@ -214,12 +227,12 @@ def measure_one_volume(args: argparse.Namespace) -> int:
     return DONE
 
 
-def heart_of(volume: CTVolume, path: Path | None) -> NDArray:
+def heart_of(volume: CTVolume, path: Path | None, labels: Sequence[int]) -> NDArray:
     """(Z, Y, X)"""
     from SyntheticContrastLib.ct.heart_region import heart_region
     from SyntheticContrastLib.ct.mask import read_mask
 
-    return read_mask(path, volume.grid) if path else heart_region(volume.hu, volume.spacing_zyx)
+    return read_mask(path, volume.grid, labels=labels) if path else heart_region(volume.hu, volume.spacing_zyx)
 
 
 def find_chambers(volume: CTVolume, heart: NDArray, args: argparse.Namespace) -> NDArray:
@@ -252,12 +265,14 @@ def chambers_line(row: Row) -> str:
 
 def measure_cohort(args: argparse.Namespace) -> int:
     """A row for each case. One that cannot be measured has a line in `error`, and the rest is done."""
-    if unused := [f"--{name}" for name in ("heart-mask", "reference", "slices", "segmentation") if given(args, name)]:
+    alone = ("heart-mask", "heart-label", "reference", "reference-label", "slices", "segmentation")
+    if unused := [f"--{name}" for name in alone if given(args, name)]:
         raise InputError(f"{unused[0]} is for one --volume: a cohort takes it from {args.cases.name}, or writes it")
     names = ("chambers.csv", "chambers_slices.csv", "chambers_summary.csv", "bland_altman.png", "bland_altman.svg")
     if args.output.suffix.lower() == ".csv" or args.output.is_file():
         raise InputError(f"output {args.output.name} names a file: with --cases give a folder")
     refuse_outputs(args.overwrite, *((args.output / name, (".csv", ".png", ".svg")) for name in names))
+    require("matplotlib.figure", "scipy.ndimage")
     from SyntheticContrastLib.analysis.chambers_cohort import SUMMARY_COLUMNS, compared, summarise
     from SyntheticContrastLib.ct.cases import read_cases
 
@@ -300,7 +315,7 @@ def measure_cohort(args: argparse.Namespace) -> int:
 
 
 def given(args: argparse.Namespace, option: str) -> bool:
-    return getattr(args, option.replace("-", "_")) is not None
+    return getattr(args, option.replace("-", "_")) not in (None, [])
 
 
 def measure_case(case: Case, args: argparse.Namespace) -> tuple[Row, list[Row]]:
@@ -326,16 +341,16 @@ def measure_case(case: Case, args: argparse.Namespace) -> tuple[Row, list[Row]]:
         mask[:first] = mask[last + 1 :] = False
         return mask
 
-    found = find_chambers(volume, within(heart_of(volume, case.heart_mask)), args)
+    found = find_chambers(volume, within(heart_of(volume, case.heart_mask, case.labels.get("heart_mask", ()))), args)
     row: Row = {"case_id": case.case_id}
     row |= chambers_row(path, case.heart_mask, args.threshold, volume_ml(found, spacing))
     if case.chambers is None:
         return row, []
-    reference = within(read_mask(case.chambers, volume.grid))
+    reference = within(read_mask(case.chambers, volume.grid, labels=case.labels.get("chambers", ())))
     result = compare_chambers(found, reference, spacing)
     row |= result.figures()
     if case.chambers_2 is not None:
-        second = within(read_mask(case.chambers_2, volume.grid))
+        second = within(read_mask(case.chambers_2, volume.grid, labels=case.labels.get("chambers_2", ())))
         row["second_ml"] = volume_ml(second, spacing)
         row["observers_dice"] = compare_chambers(second, reference, spacing).dice
     pairs = zip(result.slices, result.dice_of_slices, strict=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SyntheticContrast"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, run_entry
+from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, require, run_entry
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -42,6 +42,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     args = parse(arguments)
 
+    require("torch", "safetensors.torch")
     from SyntheticContrastLib.models.bundle import write_bundle
     from SyntheticContrastTrainingLib.export import build_card, build_imported_card, read_about
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SyntheticContrastLib.ct.cases import read_cases
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.synthesis.process import BAD_INPUT, DONE, ArgumentParser, check_cancelled, run_entry
+from SyntheticContrastLib.synthesis.process import BAD_INPUT, DONE, ArgumentParser, check_cancelled, require, run_entry
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -49,7 +49,9 @@ def main(arguments: list[str]) -> int:
 
     from SyntheticContrastTrainingLib.pairing import PairingOptions
     from SyntheticContrastTrainingLib.prepared import prepare_case, write_manifest
+    from SyntheticContrastTrainingLib.split import patient_key
 
+    require("scipy.ndimage", *(["matplotlib.figure"] if args.register != "none" else []))
     options = PairingOptions(args.register, args.simulate_vnc, args.spacing_z)
     args.output.mkdir(parents=True, exist_ok=True)
     done, failed = [], 0
@@ -77,6 +79,8 @@ def main(arguments: list[str]) -> int:
                 f"moved {moved} mm (left, back, head), turned {turned} degrees",
                 flush=True,
             )
+    patients = len({patient_key(case.case_id, case.patient) for case in done})
+    print(f"{len(done)} cases of {patients} patients", flush=True)
     if failed:
         print(f"prepare.py: {failed} of {len(cases)} cases could not be prepared", file=sys.stderr)
         return BAD_INPUT

@@ -13,8 +13,9 @@ Examples:
 Ctrl-C saves a checkpoint and stops (exit status 3); --resume goes on from the last one, also after a crash or a kill.
 On several nodes, --data and --output lie on a disk that all of them see.
 
-Cases <patient>_1, <patient>_2, ... are one patient's, and are never split up: they all train or all validate. Which
-validate: --set validation=..., else the column split of cases.csv, else a tenth of the patients, drawn by the seed.
+The cases of one patient, as the column patient of cases.csv names them, are never split up: they all train or all
+validate. A case without one is a patient of its own. Which validate: --set validation=..., else the column split of
+cases.csv, else a tenth of the patients, drawn by the seed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SyntheticContrast"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, run_entry
+from SyntheticContrastLib.synthesis.process import DONE, ArgumentParser, require, run_entry
 
 SHOWN = 4  # slices in the montage
 VALIDATED = 3  # stacks of each volume that validates
@@ -71,6 +72,7 @@ def main(arguments: list[str]) -> int:
     if args.keep_every < 0:
         raise InputError("--keep-every is at least 0")
 
+    require("torch", "matplotlib.figure")
     from SyntheticContrastLib.models.bundle import find_bundle
     from SyntheticContrastLib.synthesis.device import choose
     from SyntheticContrastTrainingLib.distributed import join_crew
@@ -85,7 +87,12 @@ def main(arguments: list[str]) -> int:
 
     recipe = override(find_recipe(args.recipe), parse_settings(args.set))
     cases = read_manifest(args.data)
-    split = split_patients([case.case_id for case in cases], recipe, {case.case_id: case.split for case in cases})
+    split = split_patients(
+        [case.case_id for case in cases],
+        recipe,
+        {case.case_id: case.split for case in cases},
+        {case.case_id: case.patient for case in cases},
+    )
     training = [case for case in cases if case.case_id in split.training]
     validating = [case for case in cases if case.case_id in split.validation]
     stacks, held_out = (open_stacks(args.data, part, recipe) for part in (training, validating))
@@ -113,8 +120,8 @@ def main(arguments: list[str]) -> int:
         tell(f"recipe {recipe.to_json().strip()}")
         tell(
             f"{len(training)} cases to train ({data['simulated']} with a simulated VNC), "
-            f"{len(validating)} to validate, {len(stacks)} stacks, {crew.size} processes on {trainer.device.type}, "
-            f"from step {trainer.step} of {trainer.plan.total_steps}"
+            f"{len(validating)} to validate, of {split.patients} patients, {len(stacks)} stacks, {crew.size} processes "
+            f"on {trainer.device.type}, from step {trainer.step} of {trainer.plan.total_steps}"
         )
         with open_tensorboard(args.output if args.tensorboard and crew.leads else None) as scalars:
             train(

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.in_plane import BEND_KNOTS, Placement, cut_out, sample
 from SyntheticContrastTrainingLib.lesions import add_lesions
 from SyntheticContrastTrainingLib.prepared import CECT, NCCT, PreparedCase, open_volume
@@ -25,7 +25,7 @@ AIR_HU = -1000
 HU_RANGE = (-1024, 3071)
 _ORDER, _STACK = 0, 1  # of random numbers: one purpose never shares them with another
 
-Volume = NDArray[np.int16] | NDArray[np.float32]
+Volume = NDArray[Any]  # int16; on the canonical grid float32
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,8 @@ class Stacks:
 
     @classmethod
     def open(cls, folder: Path, cases: Sequence[PreparedCase], depth: int) -> Stacks:
-        """Map the volumes of these cases of a prepared training set into memory.
-
-        Raises:
-            InputError: for a volume that is missing, or of fewer than `depth` slices.
-        """
-        for case in cases:
-            if case.shape_zyx[0] < depth:
-                raise InputError(f"case {case.case_id} has {case.shape_zyx[0]} slices: a stack needs {depth}")
-        volumes = [[open_volume(folder, case, name) for name in (NCCT, CECT)] for case in cases]
+        """Map the volumes of these cases of a prepared training set into memory; thin ones are read and continued."""
+        volumes = [[continued(open_volume(folder, case, name), depth) for name in (NCCT, CECT)] for case in cases]
         return cls(
             [
                 Pair(ncct, cect, case.spacing_zyx, blood_hu=case.blood_hu)
@@ -106,6 +99,14 @@ class Stacks:
         volumes = self.pairs[self.places[number][0]]
         stack = self.read(number, draw_thickness(random, volumes, self.depth, recipe))
         return augment(crop_in_plane(stack, random, recipe, crop), random, recipe)
+
+
+def continued(volume: Volume, depth: int) -> Volume:
+    """At least `depth` slices: a thin volume is continued by its edge slices, as it is when a model is used."""
+    missing = depth - len(volume)
+    if missing <= 0:
+        return volume
+    return np.pad(volume, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), mode="edge")
 
 
 def draw_thickness(random: np.random.Generator, volumes: Pair, depth: int, recipe: Recipe) -> int:

@@ -130,8 +130,8 @@ def _pair(case: Case, ncct: CTVolume, cect_hu: NDArray, cect_moved: Any = None, 
     """`cect_moved`: SimpleITK transform from points of the pair to points of the CECT as it was read."""
     cect = _int16(cect_hu)
     heart_mask, chambers = (
-        read_mask(path, ncct.grid, moved).astype(np.uint8) if path else None
-        for path, moved in ((case.heart_mask, None), (case.chambers, cect_moved))
+        read_mask(path, ncct.grid, moved, case.labels.get(name, ())).astype(np.uint8) if path else None
+        for name, path, moved in (("heart_mask", case.heart_mask, None), ("chambers", case.chambers, cect_moved))
     )
     if chambers is not None and heart_mask is None:
         heart_mask = heart_region(cect, ncct.spacing_zyx).astype(np.uint8)

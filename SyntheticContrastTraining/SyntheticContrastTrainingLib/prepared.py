@@ -51,6 +51,7 @@ class PreparedCase:
     right_hu: tuple[float, float] | None = None  # of the right heart in the CECT, where it differs from the left
     registration: dict[str, Any] | None = None  # as `Registration.to_json` gives it
     split: str | None = None  # training or validation, where cases.csv says so
+    patient: str | None = None  # whose cases stay together, where cases.csv says so
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> PreparedCase:
@@ -79,18 +80,20 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
         "phase": case.phase,
         "right_hu": list(case.right_hu) if case.right_hu else None,
     }
+    if case.labels:
+        made_with["labels"] = {name: list(labels) for name, labels in case.labels.items()}
     if case.ncct is None and case.cect is not None:
         made_with["vnc_version"] = VNC_VERSION
     folder = output / case.case_id
     if (done := finished_case(folder)) and done.sources == sources and done.options == made_with:
-        return dataclasses.replace(done, split=case.split), True
+        return dataclasses.replace(done, split=case.split, patient=case.patient), True
 
     pair = make_pair(case, options, output / REVIEW / f"{case.case_id}.png")
     with atomic_folder(folder, overwrite=True) as temporary:
         volumes = {NCCT: pair.ncct, CECT: pair.cect, HEART: pair.heart_mask, CHAMBERS: pair.chambers}
         stored = {name: volume for name, volume in volumes.items() if volume is not None}
         for name, volume in stored.items():
-            np.save(temporary / name, np.ascontiguousarray(volume))
+            _save(temporary / name, np.ascontiguousarray(volume))
         z, y, x = pair.ncct.shape
         prepared = PreparedCase(
             case_id=case.case_id,
@@ -106,9 +109,23 @@ def prepare_case(case: Case, output: Path, options: PairingOptions) -> tuple[Pre
             right_hu=case.right_hu,
             registration=pair.registration,
             split=case.split,
+            patient=case.patient,
         )
         write_json(temporary / CASE_FILE, dataclasses.asdict(prepared))
     return prepared, False
+
+
+def _save(path: Path, volume: NDArray) -> None:
+    """NumPy says nothing when the disk does not take the last bytes: look whether they are there.
+
+    Raises:
+        OSError
+    """
+    np.save(path, volume)
+    try:
+        np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise OSError(f"cannot write {path.name}: the disk did not take it all, free some space") from error
 
 
 def write_manifest(output: Path, cases: Iterable[PreparedCase]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from SyntheticContrastLib.ct.atomic import atomic_file
 from SyntheticContrastLib.ct.cases import COLUMNS, read_cases
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.table import read_table
 
 PUBLIC_PAIRS = Path(__file__).resolve().parents[1] / "Resources" / "SyntheticContrastTraining-public-pairs.csv"
 CASES_FILE, ATTRIBUTION_FILE = "cases.csv", "ATTRIBUTION.md"
@@ -151,9 +152,7 @@ def read_rows(output: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
     read_cases(path)  # says what is wrong with it
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.DictReader(file, skipinitialspace=True) if any(row.values())]
-    return {row["case_id"].strip(): row for row in rows}
+    return {row["case_id"]: row for _, row in read_table(path, COLUMNS, ["case_id"])}
 
 
 def write_cases(output: Path, complete: Iterable[Pair], rows: Mapping[str, dict[str, str]]) -> None:
@@ -162,7 +161,12 @@ def write_cases(output: Path, complete: Iterable[Pair], rows: Mapping[str, dict[
     Those stay as they are (slices chosen by hand, cases of one's own), but for listed pairs that are not complete.
     """
     made = {
-        pair.case_id: {"case_id": pair.case_id, "ncct": f"{pair.case_id}/pre", "cect": f"{pair.case_id}/post"}
+        pair.case_id: {
+            "case_id": pair.case_id,
+            "patient": pair.patient,
+            "ncct": f"{pair.case_id}/pre",
+            "cect": f"{pair.case_id}/post",
+        }
         for pair in complete
     }
     dropped = {pair.case_id for pair in read_pairs()} - set(made)
@@ -174,7 +178,8 @@ def write_cases(output: Path, complete: Iterable[Pair], rows: Mapping[str, dict[
         path.unlink(missing_ok=True)  # a table without a case is none
         return
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        columns = dict.fromkeys([*COLUMNS, *(column for row in kept for column in row)])
+        writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ LEVELS_MM = (8.0, 4.0, 2.0)  # voxel size of the search, coarse to fine, as far 
 SAMPLES = (15_000, 30_000, 60_000)  # points of each level in the box of the scan, drawn once
 SEED = 20403
 SEARCH_Z_MM = (-40.0, -20.0, 0.0, 20.0, 40.0)  # starts along the body, beside the scanner's own coordinates
+NUDGES = (-8.0, -4.0, 4.0, 8.0)  # mm and degrees, by which a pair that lies right already is worse
 MEASURE_MM = 4.0  # voxel size at which MI and agreement are measured, before and after
 
 MAX_ROTATION_DEGREES = 20.0
@@ -108,6 +110,8 @@ def register(fixed: CTVolume, moving: CTVolume, *, deformable: bool = False) -> 
     The scans may differ in grid, slice thickness and coverage; they must share the scanner's coordinates to within
     MAX_TRANSLATION_MM, as two series of one study do.
 
+    Where the search finds nothing better than the scanner's own coordinates, those are the result.
+
     fixed: the NCCT. moving: the CECT. (Z, Y, X) HU on the canonical axes.
     deformable: add a B-spline stage after the rigid one, control points 60 mm apart, for different breath holds. It is
         kept only if it does not fold the body and raises the MI; `deformation_mm` is 0 where the rigid one stands.
@@ -124,13 +128,32 @@ def register(fixed: CTVolume, moving: CTVolume, *, deformable: bool = False) -> 
         with _one_thread():
             rigid = _search(ncct, cect, identity)
             result = _measure(ncct, cect, rigid, rigid)
+            if result.failed or result.mi_after <= result.mi_before:
+                as_scanned = _as_scanned(ncct, cect, identity)
+                if not as_scanned.failed:
+                    rigid, result = identity, as_scanned
             if deformable and not result.failed:
                 deformed = _measure(ncct, cect, rigid, _deform(ncct, cect, rigid))
                 if not deformed.failed and deformed.mi_after > result.mi_after:
                     return deformed
             return result
     except RuntimeError:  # ITK's word for no or too few common points, or an optimiser that diverged
-        return _measure(ncct, cect, identity, identity, "the search found no common ground of the two scans")
+        return _as_scanned(ncct, cect, identity)
+
+
+def _as_scanned(ncct: _Scan, cect: _Scan, identity: sitk.Euler3DTransform) -> Registration:
+    """The scans as they lie: failed if one of them moved a little fits better, or they do not fit at all."""
+    result = _measure(ncct, cect, identity, identity)
+    fixed, moving = _at(ncct, MEASURE_MM), _at(cect, MEASURE_MM)
+    here = _nmi(fixed, moving, identity)
+    for axis, step in product(range(6), NUDGES):
+        nudged = sitk.Euler3DTransform(identity)
+        parameters = [0.0] * 6  # three angles in radians, three shifts in mm
+        parameters[axis] = np.radians(step) if axis < 3 else step
+        nudged.SetParameters(parameters)
+        if _nmi(fixed, moving, nudged) > here:
+            return replace(result, failed="the search found no common ground of the two scans")
+    return result
 
 
 def _search(ncct: _Scan, cect: _Scan, identity: sitk.Euler3DTransform) -> sitk.Euler3DTransform:

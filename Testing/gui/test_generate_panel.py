@@ -666,12 +666,14 @@ def test_a_model_of_the_heart(ready, mrmlScene, tmp_path):
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ready.ct)
     mask = np.zeros((20, 64, 72), np.uint8)
     mask[5:9, 20:40, 30:50] = 1
-    for part in (np.s_[:, :30], np.s_[:, 30:]):
-        segment = segmentation.GetSegmentation().AddEmptySegment("")
-        half = np.zeros_like(mask)
-        half[part] = mask[part]
-        slicer.util.updateSegmentBinaryLabelmapFromArray(half, segmentation, segment, ready.ct)
-    ready.parameters().heartMask = segmentation
+    for name, values in (("lung", 1 - mask), ("heart", mask)):
+        segment = segmentation.GetSegmentation().AddEmptySegment(name, name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(values, segmentation, segment, ready.ct)
+    ready.choose(ui.heartMaskSelector, "heart")
+    assert ui.heartMaskSegmentComboBox.visible and not ui.generateButton.enabled
+    assert ui.generateButton.toolTip == "Heart has 2 segments: choose the one that is the heart."
+    ready.choose(ui.heartMaskSegmentComboBox, "heart")
+    assert ready.parameters().heartMaskSegment == "heart"
     ready.click(ui.generateButton)
     import SimpleITK
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from SyntheticContrastLib.ct import atomic
 from SyntheticContrastLib.ct.atomic import atomic_file, atomic_folder, removed_on_failure
 from SyntheticContrastLib.ct.errors import InputError
 
@@ -124,6 +126,7 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
 ) -> None:
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "old.dcm").write_text("former")
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)  # as on a system without that step
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
@@ -135,3 +138,35 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
     with pytest.raises(PermissionError), atomic_folder(tmp_path / "series", overwrite=True) as temporary:
         (temporary / "new.dcm").write_text("result")
     assert everything(tmp_path) == ["series", "series/old.dcm"]
+
+
+def test_a_file_system_without_permissions_keeps_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, mode: int) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("result")
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "1.dcm").write_text("result")
+    assert everything(tmp_path) == ["file", "folder", "folder/1.dcm"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such step")
+def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "old.dcm").write_text("former")
+    seen: list[list[str]] = []
+    exchange = atomic._exchange
+
+    def watched(one: Path, other: Path) -> bool:
+        seen.append(everything(other))
+        done = exchange(one, other)
+        seen.append(everything(other))
+        return done
+
+    monkeypatch.setattr(atomic, "_exchange", watched)
+    monkeypatch.setattr(Path, "rename", lambda path, target: pytest.fail("renamed in two steps"))
+    with atomic_folder(tmp_path / "series", overwrite=True) as temporary:
+        (temporary / "new.dcm").write_text("result")
+    assert seen == [["old.dcm"], ["new.dcm"]] and everything(tmp_path) == ["series", "series/new.dcm"]

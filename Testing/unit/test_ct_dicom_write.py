@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +147,19 @@ def test_every_type_1_and_2_tag_of_the_ct_image_is_there(volume: CTVolume, tmp_p
             *("AcquisitionNumber", "SOPClassUID", "SOPInstanceUID", "PixelData"),
         ):
             assert keyword in ds, keyword
-        assert ds.PatientID == "ANON"
+        assert re.fullmatch("SC[0-9A-F]{14}", ds.PatientID) and ds.PatientName == ds.PatientID
         assert "SourceImageSequence" not in ds
+
+
+def test_two_new_studies_are_never_one_patient(tmp_path: Path) -> None:
+    poor = read_ct(save_image(tmp_path / "in.nrrd", chest_values((3, 10, 12))))
+    identities = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        identities.append({(ds.PatientID, ds.StudyInstanceUID) for ds in write(folder, poor.hu, poor)})
+    assert [len(found) for found in identities] == [1, 1]
+    assert not {value for found in identities[0] for value in found} & {v for found in identities[1] for v in found}
 
 
 @pytest.mark.parametrize(

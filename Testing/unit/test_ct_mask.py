@@ -54,3 +54,58 @@ def test_a_truncated_file_is_refused(mask, tmp_path, suffix, capfd):
     with pytest.raises(InputError, match="is truncated or damaged"):
         read_mask(path, GRID)
     assert capfd.readouterr() == ("", "")
+
+
+def write_values(values, path):
+    image = sitk.GetImageFromArray(np.ascontiguousarray(GRID.to_stored(values)))
+    image.CopyInformation(image_of(values > 0, GRID))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture
+def organs(mask):
+    """A label map: 1 left ventricle, 3 left atrium, 7 the rest of the heart."""
+    labels = np.where(mask, 7, 0).astype(np.int16)
+    labels[6:9][mask[6:9]] = 1
+    labels[9:11][mask[9:11]] = 3
+    return labels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_of_several_labels_the_named_ones_are_taken(organs, tmp_path, dtype):
+    path = write_values(organs.astype(dtype), tmp_path / "m.nrrd")
+    with pytest.raises(InputError, match=r"m\.nrrd has 3 labels, 1, 3, 7: name the one to take"):
+        read_mask(path, GRID)
+    assert np.array_equal(read_mask(path, GRID, labels=[3]), organs == 3)
+    assert np.array_equal(read_mask(path, GRID, labels=[1, 3]), np.isin(organs, (1, 3)))
+    with pytest.raises(InputError, match="has no label 2, but 1, 3, 7"):
+        read_mask(path, GRID, labels=[1, 2])
+
+
+def test_a_label_that_is_named_must_be_there_though_it_is_the_only_one(mask, tmp_path):
+    path = write_values(np.where(mask, np.uint8(4), np.uint8(0)), tmp_path / "m.nrrd")
+    assert np.array_equal(read_mask(path, GRID, labels=[4]), mask)
+    with pytest.raises(InputError, match="has no label 1, but 4"):
+        read_mask(path, GRID, labels=[1])
+
+
+def test_what_is_no_label_map_is_refused(mask, tmp_path):
+    random = np.random.default_rng(1)
+    wrong = {
+        "holds fractions, as a map of probabilities": np.where(mask, 0.7, 0).astype(np.float32),
+        "holds values that are not a number": np.where(mask, 1, np.nan).astype(np.float32),
+        "values from -1000 to 1499, as a CT does": (random.permutation(mask.size) % 2500 - 1000)
+        .reshape(mask.shape)
+        .astype(np.int16),
+        "values from 1 to 900, as a CT does": (random.permutation(mask.size) % 901)
+        .reshape(mask.shape)
+        .astype(np.int16),
+        "values from -1 to 1, as a CT does": np.where(mask, 1, -1).astype(np.int16),
+        "marks no voxel": np.zeros(mask.shape, np.uint8),
+        "marks 100% of this CT": np.ones(mask.shape, np.uint8),
+        "marks 9[0-9]% of this CT": np.where(np.arange(20)[:, None, None] > 0, 1, mask).astype(np.uint8),
+    }
+    for says, values in wrong.items():
+        with pytest.raises(InputError, match=says):
+            read_mask(write_values(values, tmp_path / "m.nrrd"), GRID)

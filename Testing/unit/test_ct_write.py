@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import SimpleITK
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.mask import read_mask
 from SyntheticContrastLib.ct.read import read_ct
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
 from SyntheticContrastLib.ct.write import write_image
@@ -113,3 +117,43 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         write_image(tmp_path / "out.nrrd", volume.hu, volume)
     assert [path.name for path in tmp_path.iterdir()] == ["out.nrrd"]
     assert (tmp_path / "out.nrrd").read_text() == "the former result"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX: a limit on the size of files")
+@pytest.mark.parametrize("name", ["o.nrrd", "o.nii", "o.nii.gz"])
+@pytest.mark.parametrize("missing", [1, 5_000])
+def test_bytes_that_the_disk_did_not_take_are_noticed(name: str, missing: int, tmp_path: Path) -> None:
+    """The NIfTI library does not say so."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (8, 40, 40)).astype(np.int16)
+    volume = CTVolume(hu, Grid.axial(hu.shape, (3.0, 1.0, 1.0)))
+    write_image(tmp_path / name, hu, volume)
+    whole = (tmp_path / name).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - missing, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"cannot write {name}"):
+            write_image(tmp_path / name, hu, volume)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["OUT.NII.GZ", "Out.Nii.gz", "OUT.NII", "OUT.NRRD"])
+def test_suffixes_in_capitals_are_written(name: str, tmp_path: Path) -> None:
+    hu = np.arange(2 * 8 * 8, dtype=np.int16).reshape(2, 8, 8)
+    write_image(tmp_path / name, hu, CTVolume(hu, Grid.axial(hu.shape, (3.0, 1.0, 1.0))))
+    small = (tmp_path / name).rename(tmp_path / name.lower())
+    assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(small)))[::-1], hu)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    hu = np.zeros((2, 8, 8), np.int16)
+    volume = CTVolume(hu, Grid.axial(hu.shape, (3.0, 1.0, 1.0)))
+    path = tmp_path / os.fsdecode(b"M\xfcller.nrrd")
+    with pytest.raises(InputError, match=r"path of M\\xfcller.nrrd is not UTF-8"):
+        write_image(path, hu, volume)
+    path.write_bytes(b"NRRD0004")
+    for read in (read_ct, lambda found: read_mask(found, volume.grid)):
+        with pytest.raises(InputError, match=r"path of M\\xfcller.nrrd is not UTF-8"):
+            read(path)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -269,6 +270,8 @@ REFUSED = {
     "unknown device": (["--input", "{nrrd}", "--output", "{out}", "--device", "tpu"], "unknown device tpu"),
     "device that is not there": (["--input", "{nrrd}", "--output", "{out}", "--device", "cuda:99"], "cannot be used"),
     "half precision on the CPU": (["--input", "{nrrd}", "--output", "{out}", "--precision", "fp16"], "needs a GPU"),
+    "name too long": (["--input", "{nrrd}", "--output", "{dir}/" + "x" * 240 + ".nrrd"], "has 245 bytes"),
+    "label without a mask": (["--input", "{nrrd}", "--output", "{out}", "--heart-label", "1"], "--heart-mask"),
     "cases file missing": (["--cases", "{dir}/none.csv", "--output", "{dir}"], "none.csv"),
 }
 
@@ -346,6 +349,64 @@ def test_a_rank_that_does_not_fit_is_refused(generate, nrrd_files, tmp_path, mon
     monkeypatch.setenv("WORLD_SIZE", size)
     done = generate("--cases", write_cases(tmp_path / "c.csv", [("A", nrrd_files[0])]), "--output", tmp_path / "out")
     assert done.status == 2 and "ranks count from 0" in done.err
+
+
+@pytest.mark.parametrize(("rank", "size"), [("1", "2"), ("7", "8"), ("left over", "x")])
+def test_a_rank_left_over_loses_no_input(generate, nrrd_files, tmp_path, monkeypatch, rank, size):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    done = generate("--input", nrrd_files[0], "--output", tmp_path / "o.nrrd")
+    assert done.status == 0 and (tmp_path / "o.nrrd").exists()
+    done = generate("--input", *nrrd_files, "--output", tmp_path / "two")
+    assert done.status == 0 and len(list((tmp_path / "two").iterdir())) == 2
+
+
+def test_a_process_of_several_says_how_much_is_its_share(generate, nrrd_files, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    cases = write_cases(tmp_path / "c.csv", [("A", nrrd_files[0]), ("B", nrrd_files[1])])
+    done = generate("--cases", cases, "--output", tmp_path / "out")
+    assert done.status == 0 and "1 cases, the share of RANK=1" in done.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_spoils_no_other_input(nrrd_files, tiny_bundle, tmp_path):
+    odd = tmp_path / os.fsdecode(b"M\xfcller.nrrd")
+    odd.write_bytes(nrrd_files[1].read_bytes())
+    command = entry.command(GENERATE, "--model", tiny_bundle.folder, "--device", "cpu", "--engine", "pytorch")
+    command += ["--step", "16", "--input", str(odd), str(nrrd_files[0]), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert r"the path of M\xfcller_sCECT.nrrd is not UTF-8, which the libraries cannot open: rename it" in done.stderr
+    assert "1 of 2 cases failed, the others are done" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["first_sCECT.nrrd"]
+
+
+def test_suffixes_in_capitals(generate, nrrd_files, tmp_path):
+    done = generate("--input", nrrd_files[0], "--output", tmp_path / "OUT.NII.GZ", "--preview", tmp_path / "P.PNG")
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["OUT.NII.GZ", "P.PNG"]
+
+
+def test_two_inputs_become_two_patients(generate, nrrd_files, tmp_path):
+    done = generate("--input", *nrrd_files, "--output", tmp_path, "--format", "dicom")
+    assert done.status == 0, done.err
+    headers = [pydicom.dcmread(next(folder.iterdir())) for folder in tmp_path.iterdir()]
+    assert len({header.PatientID for header in headers}) == len({header.StudyInstanceUID for header in headers}) == 2
+
+
+def test_a_nifti_on_a_full_disk_is_not_recorded_as_done(generate, nrrd_files, tmp_path):
+    cases = write_cases(tmp_path / "c.csv", [("A", nrrd_files[0])])
+    arguments = ("--cases", cases, "--output", tmp_path / "out", "--format", "nifti", "--progress", "json")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        done = generate(*arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.status == 2 and "cannot write A_sCECT.nii.gz" in done.err
+    assert not (tmp_path / "out").exists()
+    assert [event["event"] for event in events(generate(*arguments))][-2] == "written"
 
 
 def test_cohort_does_not_take_another_result_for_finished(generate, nrrd_files, tmp_path):

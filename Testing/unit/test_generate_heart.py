@@ -113,6 +113,20 @@ def test_dicom_series(generate, inputs, heart, tmp_path):
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_of_a_label_map_the_named_label_is_the_heart(generate, inputs, phantom, heart, tmp_path):
+    labels = np.where(heart, 3, phantom.mask("bone")).astype(np.uint8)
+    sitk.WriteImage(oblique_image(labels), str(tmp_path / "labels.nrrd"))
+    arguments = ("--input", inputs / "chest.nrrd", "--progress", "json", "--heart-mask")
+    done = generate(*arguments, tmp_path / "labels.nrrd", "--output", tmp_path / "o.nrrd")
+    assert done.status == 2 and "has 2 labels, 1, 3: name the one to take" in done.err
+    volumes = []
+    for mask in ((inputs / "heart.nii.gz",), (tmp_path / "labels.nrrd", "--heart-label", 3)):
+        done = generate(*arguments, *mask, "--output", tmp_path / "o.nrrd", "--overwrite")
+        assert done.status == 0, done.err
+        volumes += [event["volume_ml"] for event in map(json.loads, done.out.splitlines()) if event["event"] == "heart"]
+    assert volumes[0] == volumes[1] > 0
+
+
 def test_a_mask_on_another_grid_is_brought_to_the_inputs(generate, inputs, heart, tmp_path):
     results = {}
     for name in ("heart.nii.gz", "finer.nrrd"):

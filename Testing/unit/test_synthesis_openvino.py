@@ -74,3 +74,44 @@ def test_it_is_for_the_cpu_alone(monkeypatch):
     assert device.choose("cpu").engine == "OpenVINO" and "OpenVINO" in str(device.choose("cpu"))
     monkeypatch.setattr(device, "_choose_device", lambda wanted: ("mps", "Apple GPU"))
     assert device.choose().engine == "PyTorch"
+
+
+def old(monkeypatch):
+    """An OpenVINO of which this program needs a part that it does not have."""
+    import openvino
+
+    monkeypatch.delattr(openvino, "PartialShape")
+
+
+def test_where_it_is_too_old_pytorch_computes_and_it_is_said(monkeypatch):
+    old(monkeypatch)
+    said = []
+    network = fold(Generator(gf=2))
+    compiled = OpenVinoNetwork(network, "fp32", said.append)
+    for height in (128, 256):
+        x = torch.rand(1, 3, 16, height, 128) * 2 - 1
+        torch.testing.assert_close(compiled(x), network(x))
+    [line] = said
+    assert line.startswith("OpenVINO cannot compute this model (") and "PartialShape" in line and "PyTorch does" in line
+
+
+@pytest.mark.parametrize("how", ["too old", "not wanted", "broken"])
+def test_generate_goes_on_without_it(tiny_bundle, tmp_path, capsys, monkeypatch, how):
+    sitk.WriteImage(sitk.GetImageFromArray(chest_values((16, 128, 128))), str(tmp_path / "ncct.nrrd"))
+    arguments = ["--input", tmp_path / "ncct.nrrd", "--output", tmp_path / "o.nrrd", "--device", "cpu"]
+    arguments += ["--model", tiny_bundle.folder, "--precision", "fp32", "--progress", "json"]
+    if how == "too old":
+        old(monkeypatch)
+    elif how == "broken":
+        (tmp_path / "openvino").mkdir()
+        (tmp_path / "openvino" / "__init__.py").write_text("raise ImportError('libopenvino.so is gone')")
+        monkeypatch.delitem(sys.modules, "openvino")
+        monkeypatch.syspath_prepend(tmp_path)
+    done = call(GENERATE, [*arguments, *(["--engine", "pytorch"] if how == "not wanted" else [])], capsys)
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert done.status == 0 and (tmp_path / "o.nrrd").exists(), done.err
+    warnings = [event["message"] for event in events if event["event"] == "warning"]
+    assert len(warnings) == (1 if how == "too old" else 0)
+    assert events[0]["engine"] == ("OpenVINO" if how == "too old" else "PyTorch")
+    if how == "broken":
+        assert "PyTorch (OpenVINO does not work: libopenvino.so is gone)" in str(device.choose("cpu"))

@@ -13,6 +13,7 @@ from SyntheticContrastLib.ct.phantom import thorax_phantom
 from SyntheticContrastTrainingLib.dataset import AIR_HU, Pair, Stacks, augment, random_offset
 from SyntheticContrastTrainingLib.lesions import grainy_noise
 from SyntheticContrastTrainingLib.loading import read_ahead
+from SyntheticContrastTrainingLib.prepared import read_manifest
 from SyntheticContrastTrainingLib.recipes import Recipe
 
 PLAIN = Recipe("test", epochs=1, max_shift=9)
@@ -272,3 +273,21 @@ def test_a_stack_keeps_the_blood_level_of_its_volume():
     volumes = Pair(*(np.zeros((3, 8, 8), np.int16),) * 2, blood_hu=300.0)
     stacks = Stacks([volumes], depth=2)
     assert stacks.read(0).blood_hu == stacks.draw(PLAIN, 0, 8).blood_hu == 300.0
+
+
+@pytest.mark.parametrize("slices", [1, 5, 15])
+def test_a_thin_volume_is_continued_by_its_edge_slices(tmp_path, slices):
+    from unit.training_set import write_training_set
+
+    data = write_training_set(tmp_path / "set", ["thin"])
+    for name in ("ncct", "cect"):
+        path = data / "thin" / f"{name}.npy"
+        np.save(path, np.load(path)[:slices])
+    [case] = read_manifest(data)
+    case = dataclasses.replace(case, shape_zyx=(slices, *case.shape_zyx[1:]))
+    stacks = Stacks.open(data, [case], depth=16)
+    assert len(stacks) == 1
+    stack, stored = stacks.read(0), np.load(data / "thin" / "cect.npy")
+    before = (16 - slices) // 2
+    assert np.array_equal(stack.cect[before : before + slices], stored)
+    assert (stack.cect[:before] == stored[0]).all() and (stack.cect[before + slices :] == stored[-1]).all()

@@ -316,7 +316,7 @@ def test_pairs_table_and_attribution_are_written(download, tmp_path):
     assert names(output) == expected(*IDS[:2])
     with (output / "cases.csv").open() as file:
         assert file.readline() == ",".join(COLUMNS) + "\n"
-        assert file.readline() == f"{IDS[0]},{IDS[0]}/pre,{IDS[0]}/post,,,,,\n"
+        assert file.readline() == f"{IDS[0]},MSB-08588,,{IDS[0]}/pre,{IDS[0]}/post,,,,,,\n"
     cases = read_cases(output / "cases.csv")
     assert [case.case_id for case in cases] == IDS[:2]
     for number, case in enumerate(cases):

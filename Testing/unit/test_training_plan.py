@@ -7,7 +7,7 @@ import pytest
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastTrainingLib.plan import Plan
 from SyntheticContrastTrainingLib.recipes import Recipe, find_recipe, override
-from SyntheticContrastTrainingLib.split import patient_key, split_patients
+from SyntheticContrastTrainingLib.split import split_patients
 
 PATIENTS = [f"patient{number:02d}" for number in range(25)]
 
@@ -58,18 +58,28 @@ def test_the_code_and_the_paper_fall_differently():
     assert code.learning_rate(19) == pytest.approx(2e-4 / 1.9)
 
 
-def test_series_of_one_patient_stay_together():
-    assert [patient_key(name) for name in ("TCGA-KM-8440_1", "TCGA-KM-8440_12", "TCGA-KM-8440", "case_01", "a_b")] == [
-        *["TCGA-KM-8440"] * 3,
-        "case_01",
-        "a_b",
-    ]
-    cases = [f"{patient}_{series}" for patient in PATIENTS for series in (1, 2, 3)]
+def test_cases_of_one_patient_stay_together():
+    cases = {f"{patient}-{series}": patient for patient in PATIENTS for series in "abc"}
     for seed in range(10):
-        split = split_patients(cases, choi(seed=seed))
-        assert sorted(split.training + split.validation) == sorted(cases)
-        assert not {patient_key(case) for case in split.training} & {patient_key(case) for case in split.validation}
+        split = split_patients(list(cases), choi(seed=seed), patient_of=cases)
+        assert sorted(split.training + split.validation) == sorted(cases) and split.patients == 25
+        assert not {cases[case] for case in split.training} & {cases[case] for case in split.validation}
         assert len(split.validation) == 3 * 3  # a tenth of 25 patients, rounded half up
+
+
+@pytest.mark.parametrize("name", ["case_{}", "case_{:02}", "{}", "s{}_1"])
+def test_without_a_patient_a_case_is_one_of_its_own_whatever_its_name(name):
+    cases = [name.format(number) for number in range(1, 21)]
+    split = split_patients(cases, choi())
+    assert split.patients == 20 and len(split.training) == 18 and len(split.validation) == 2
+    given = {case: "validation" if case == cases[3] else "training" for case in cases}
+    assert split_patients(cases, choi(), given).validation == (cases[3],)
+    assert split_patients(cases, choi(validation=(cases[3],))).validation == (cases[3],)
+
+
+def test_a_named_patient_is_none_of_the_cases_without_one():
+    split = split_patients(["a", "b", "c"], choi(validation=("a",)), patient_of={"b": "a", "c": "A"})
+    assert split.patients == 2 and split.training == ("b", "c")  # A and a are the same name
 
 
 def test_the_seed_decides_the_split_and_the_order_of_cases_does_not():
@@ -83,22 +93,26 @@ def test_few_patients_all_train(patients, count):
     assert len(split_patients(PATIENTS[:patients], choi()).validation) == count
 
 
+PATIENT_OF = {"b_1": "b", "b_2": "b"}
+
+
 def test_a_given_split():
     recipe = override(choi(), {"validation": ["b_2"]})
-    split = split_patients(["a", "b_1", "b_2", "c"], recipe)
+    split = split_patients(["a", "b_1", "b_2", "c"], recipe, patient_of=PATIENT_OF)
     assert split.validation == ("b_1", "b_2")
     assert split.training == ("a", "c")
     with pytest.raises(InputError, match="b_2 is no case"):
         split_patients(["a", "c"], recipe)
     with pytest.raises(InputError, match="none is left"):
-        split_patients(["b_1", "b_2"], recipe)
+        split_patients(["b_1", "b_2"], recipe, patient_of=PATIENT_OF)
 
 
 def test_a_split_that_the_table_gives():
     cases = ["a", "b_1", "b_2", "c"]
-    split = split_patients(cases, choi(), {"a": None, "b_1": "validation", "b_2": None, "c": "training"})
+    given = {"a": None, "b_1": "validation", "b_2": None, "c": "training"}
+    split = split_patients(cases, choi(), given, PATIENT_OF)
     assert split.training == ("a", "c")
     assert split.validation == ("b_1", "b_2")  # all of a patient
     assert split_patients(cases, choi(validation=("a",)), {"c": "validation"}).validation == ("a",)
-    with pytest.raises(InputError, match="patient b has cases in training and in validation"):
-        split_patients(cases, choi(), {"b_1": "validation", "b_2": "training"})
+    with pytest.raises(InputError, match="b_2 in training and b_1 in validation are of one patient"):
+        split_patients(cases, choi(), {"b_1": "validation", "b_2": "training"}, PATIENT_OF)

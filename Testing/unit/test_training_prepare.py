@@ -170,10 +170,10 @@ def test_a_damaged_case_and_a_changed_one_are_made_again(table, tmp_path, capsys
     assert call(PREPARE, arguments, capsys).status == 0
     damaged = output / "a" / "cect.npy"
     damaged.write_bytes(damaged.read_bytes()[:-2])
-    assert call(PREPARE, arguments, capsys).out.strip().endswith("done")
+    assert call(PREPARE, arguments, capsys).out.splitlines()[0].endswith("done")
     assert np.load(damaged).shape == (24, 128, 128)
     table("a,ncct.nii.gz,cect.nii.gz,0,19")
-    assert call(PREPARE, arguments, capsys).out.strip().endswith("20 slices, done")
+    assert call(PREPARE, arguments, capsys).out.splitlines()[0].endswith("20 slices, done")
 
 
 @pytest.mark.parametrize(

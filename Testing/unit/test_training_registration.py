@@ -12,6 +12,7 @@ from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.phantom import thorax_phantom
 from SyntheticContrastLib.ct.resample import resample_to, reslice
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
+from SyntheticContrastTrainingLib import registration
 from SyntheticContrastTrainingLib.registration import register
 from SyntheticContrastTrainingLib.registration_picture import checkerboard, write_picture
 
@@ -307,3 +308,30 @@ def test_a_picture_of_scans_on_different_grids_is_refused(tmp_path):
     with pytest.raises(InputError, match="grid"):
         write_picture(tmp_path / "a.png", phantom().ncct, phantom().cect[1:], phantom().cect, SPACING)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("noise", [0, 40])
+def test_a_thin_pair_that_lies_right_stays_as_it_is(noise):
+    """Too few slices to search in, and nothing to search for."""
+    random = np.random.default_rng(0)
+    pair = [slices(phantom().volume(hu), 20, 24) for hu in (phantom().ncct, phantom().cect)]
+    ncct, cect = (
+        CTVolume((scan.hu + random.normal(0, noise, scan.hu.shape)).astype(np.int16), scan.grid) for scan in pair
+    )
+    found = register(ncct, cect)
+    assert found.failed == "" and found.translation_mm == found.rotation_degrees == (0, 0, 0)
+    assert found.mi_after == found.mi_before > 1
+
+
+@pytest.mark.parametrize(("degrees", "mm"), [((0, 0, 0), (8, -6, 0)), ((0, 0, 0), (3, 0, 0)), ((0, 0, 6), (0, 0, 0))])
+def test_a_thin_pair_that_lies_wrong_is_not_taken_for_right(degrees, mm):
+    grid = phantom().volume(phantom().ncct).grid
+    moved = resample_to(phantom().volume(phantom().cect), grid, euler(degrees, mm).GetInverse())[0]
+    found = register(*(slices(CTVolume(hu, grid), 20, 24) for hu in (phantom().ncct, moved)))
+    assert "no common ground" in found.failed
+
+
+def test_where_the_search_goes_astray_a_pair_that_lies_right_is_kept(monkeypatch):
+    monkeypatch.setattr(registration, "_search", lambda ncct, cect, identity: euler((0, 0, 0), (25.0, 0, 0)))
+    found = register(phantom().volume(phantom().ncct), phantom().volume(phantom().cect))
+    assert found.failed == "" and found.translation_mm == (0, 0, 0)

@@ -107,7 +107,7 @@ def test_a_run_that_stops_and_goes_on_ends_as_one_that_did_not(data, tmp_path, c
 
 
 def test_patients_are_held_out_and_the_best_is_kept(tmp_path, capsys):
-    folder = write_training_set(tmp_path / "set", ["a_1", "b", "a_2"])
+    folder = write_training_set(tmp_path / "set", ["a_1", "b", "a_2"], patients={"a_1": "a", "a_2": "a"})
     arguments = train_arguments(
         folder,
         tmp_path / "run",
@@ -116,7 +116,8 @@ def test_patients_are_held_out_and_the_best_is_kept(tmp_path, capsys):
     )
     outcome = call(TRAIN, arguments, capsys)
     assert outcome.status == 0, outcome.err
-    assert "1 cases to train (0 with a simulated VNC), 2 to validate, 13 stacks, 1 processes" in outcome.out
+    told = "1 cases to train (0 with a simulated VNC), 2 to validate, of 2 patients, 13 stacks, 1 processes"
+    assert told in outcome.out
     assert "from step 0 of 13" in outcome.out
 
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -315,7 +316,6 @@ def test_a_checkpoint_of_another_version(tmp_path):
         (["--save-every", "0"], "at least 1"),
         (["--keep-every", "-1"], "at least 0"),
         (["--data", "nowhere"], "no prepared training set"),
-        (["--set", "depth=32"], "a stack needs 32"),
         (["--set", 'validation=["nobody"]'], "nobody is no case"),
         (["--set", 'validation=["phantom"]'], "none is left to train on"),
         (["--set", "precision=fp16"], "fp16 needs a GPU"),

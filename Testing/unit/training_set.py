@@ -29,8 +29,11 @@ def phantom_stacks(count=1):
     return Stacks([phantom_pair(seed) for seed in range(count)], DEPTH)
 
 
-def write_training_set(folder, case_ids, hearts=False):
-    """What prepare.py would write, one phantom a case; with `hearts`, heart mask and left chambers too."""
+def write_training_set(folder, case_ids, hearts=False, patients=None):
+    """What prepare.py would write, one phantom a case; with `hearts`, heart mask and left chambers too.
+
+    `patients`: the column patient by case id, for some of them.
+    """
     identity = tuple(tuple(float(value) for value in row) for row in np.eye(4))
     cases = []
     for seed, case_id in enumerate(case_ids):
@@ -46,7 +49,8 @@ def write_training_set(folder, case_ids, hearts=False):
         for name, volume in volumes.items():
             np.save(folder / case_id / name, volume)
         files = {name: hash_source(folder / case_id / name) for name in volumes}
-        cases.append(PreparedCase(case_id, pair.cect.shape, SPACING, identity, False, {}, {}, files))
+        patient = (patients or {}).get(case_id)
+        cases.append(PreparedCase(case_id, pair.cect.shape, SPACING, identity, False, {}, {}, files, patient=patient))
         write_json(folder / case_id / "case.json", {})
     write_manifest(folder, cases)
     return folder

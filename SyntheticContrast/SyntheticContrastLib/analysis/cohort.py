@@ -15,6 +15,7 @@ from typing import Any, Literal
 from SyntheticContrastLib.analysis.agreement import BlandAltman, Correlation, bland_altman, pearson
 from SyntheticContrastLib.analysis.evaluation import CECT, NCCT, SCECT
 from SyntheticContrastLib.analysis.paired import PairedTest, Summary, paired_test, summarise
+from SyntheticContrastLib.ct.table import PATH
 
 ALL = "all cases"
 MOST_GROUPS = 12  # a column with more values than that sorts nothing
@@ -96,6 +97,8 @@ def subgroups(cases: Sequence[CohortCase]) -> tuple[list[tuple[str, str, list[Co
         names = sorted(set(values.values()) - {""})
         if IDENTIFYING.search(column) or any(DATE.fullmatch(name) for name in names):
             notes.append(f"column {column}: left out, it may tell who a patient is")
+        elif PATH in names:
+            notes.append(f"column {column}: left out, its cells are paths")
         elif len(names) > MOST_GROUPS or len(names) == len(cases) > 1:
             notes.append(f"column {column}: no subgroups, it has {len(names)} values in {len(cases)} cases")
         else:

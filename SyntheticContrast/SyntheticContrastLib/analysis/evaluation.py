@@ -70,6 +70,7 @@ def made_of(case: Case, options: Options) -> dict[str, Any]:
     return {
         "version": EVALUATION_VERSION,
         "inputs": {name: hash_source(path) for name in columns if (path := getattr(case, name))},
+        **({"labels": {mask: list(labels) for mask, labels in case.labels.items()}} if case.labels else {}),
         "first_slice": case.first_slice,
         "last_slice": case.last_slice,
         "options": {**asdict(options), "window": list(options.window), "series": list(options.series)},
@@ -209,9 +210,12 @@ def _chambers(case: Case, hu: Mapping[str, NDArray], grid: Grid, threshold: floa
     from SyntheticContrastLib.ct.mask import read_mask
 
     assert case.chambers
-    reference = read_mask(case.chambers, grid)
+    reference = read_mask(case.chambers, grid, labels=case.labels.get("chambers", ()))
     spacing = grid.spacing_zyx
-    heart = read_mask(case.heart_mask, grid) if case.heart_mask else heart_region(hu[NCCT], spacing)
+    if case.heart_mask:
+        heart = read_mask(case.heart_mask, grid, labels=case.labels.get("heart_mask", ()))
+    else:
+        heart = heart_region(hu[NCCT], spacing)
     rows: dict[str, Any] = {"heart": "given" if case.heart_mask else "found in the NCCT", "threshold_hu": threshold}
     for name in (SCECT, CECT):
         reached = (hu[name][heart] >= threshold).any()

@@ -13,7 +13,6 @@ Every reader reads every case with every modality: what has no row was read with
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from SyntheticContrastLib.analysis.froc import UNMARKED, CaseReading
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.table import read_table, shown
 
 COLUMNS = ("reader", "modality", "case_id", "conspicuity", "lesion")  # position may be left out
 HIGHEST = 4
@@ -65,29 +65,16 @@ def read_readings(path: Path, case_ids: Collection[str]) -> Readings:
     """Raises InputError: a missing file or column, an unknown case, a conspicuity or position that is none, no lesion,
     or a reader without any row for one of the modalities.
     """
-    if not path.is_file():
-        raise InputError(f"{path.name} does not exist or is no file: give a readings.csv")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, strict=True)
-            if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-                raise InputError(f"{path.name} has no column {missing[0]}: its header is {','.join(COLUMNS)},position")
-            rows = [(f"{path.name} line {reader.line_num}", row) for row in reader if any(row.values())]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path.name} cannot be read as comma-separated UTF-8 text ({error})") from error
     lesions: dict[str, list[str]] = {}
     rated: dict[tuple[str, str, str, str], int] = {}
     false_marks: dict[tuple[str, str, str], list[int]] = {}
     seen: dict[tuple[str, str], None] = {}
-    for where, row in rows:
-        if None in row:
-            raise InputError(f"{where} has more cells than the header")
-        cells = {column: (text or "").strip() for column, text in row.items()}
+    for where, cells in read_table(path, (*COLUMNS, "position"), COLUMNS):
         who, modality, case, lesion = (cells[column] for column in ("reader", "modality", "case_id", "lesion"))
         if not who or not modality:
             raise InputError(f"{where}: the reader or the modality is empty")
         if case not in case_ids:
-            raise InputError(f"{where}: case_id {case!r} is not in the cases.csv")
+            raise InputError(f"{where}: case_id {shown(case)} is not in the cases.csv")
         _check_position(where, cells.get("position", ""))
         value = _conspicuity(where, cells["conspicuity"])
         seen[who, modality] = None
@@ -117,8 +104,8 @@ def read_readings(path: Path, case_ids: Collection[str]) -> Readings:
 def _conspicuity(where: str, text: str) -> int:
     if not text:
         return 0
-    if not text.isdecimal() or int(text) > HIGHEST:
-        raise InputError(f"{where}: conspicuity {text!r} is not 0 to {HIGHEST}")
+    if not (text.isascii() and text.isdecimal()) or int(text) > HIGHEST:
+        raise InputError(f"{where}: conspicuity {shown(text)} is not 0 to {HIGHEST}")
     return int(text)
 
 
@@ -128,4 +115,4 @@ def _check_position(where: str, text: str) -> None:
     except ValueError:
         numbers = [math.nan]
     if text and (len(numbers) != 3 or not all(map(math.isfinite, numbers))):
-        raise InputError(f"{where}: position {text!r} is not x y z in mm")
+        raise InputError(f"{where}: position {shown(text)} is not x y z in mm")

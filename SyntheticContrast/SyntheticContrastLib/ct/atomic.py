@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
+
+PREFIX = ".partial-"
+LONGEST_NAME = 230  # bytes: file systems take 255, of which the temporary name needs some
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary file beside `path`; rename it to `path` when the block ends well, else remove it.
 
-    The temporary name ends as `path` does, for writers that go by the extension. An existing file is replaced.
-    Missing parent folders are made, and removed again if the block fails.
+    The temporary name ends as `path` does, in small letters, for writers that go by the extension. An existing file is
+    replaced. Missing parent folders are made, and removed again if the block fails.
+
+    Raises:
+        OSError: the disk did not take it all.
     """
     path = Path(path)
     with _parents(path):
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=f"-{path.name.lower()}", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
+            _to_disk(temporary)
+            _open_to_others(temporary, 0o666)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -37,19 +46,23 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside `path`; rename it to `path` when the block ends well, else remove it.
 
-    With `overwrite`, a folder that is there already is moved aside, replaced, and only then deleted.
+    With `overwrite`, a folder that is there already is replaced, and only then deleted.
 
     Raises:
         InputError: `path` is a file, or a folder that is not empty, without `overwrite`.
+        OSError: the disk did not take it all.
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or (not overwrite and any(path.iterdir()))):
         raise InputError(f"{path.name} already exists: choose another output, or allow it to be overwritten")
     with _parents(path):
-        temporary = Path(tempfile.mkdtemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=f"-{path.name.lower()}", dir=path.parent))
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _to_disk(file)
+            _open_to_others(temporary, 0o777)
             _replace_folder(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -73,11 +86,11 @@ def clear_partial(paths: Iterable[Path]) -> None:
     """Remove what a killed process left under temporary names of these results, which nobody may be writing now."""
     names: dict[Path, set[str]] = {}
     for path in paths:
-        names.setdefault(path.parent, set()).add(path.name)
+        names.setdefault(path.parent, set()).add(path.name.lower())
     for folder, wanted in names.items():
-        for found in folder.glob(".partial-*"):
+        for found in folder.glob(f"{PREFIX}*"):
             # mkstemp's own part of a name has no dash
-            if found.name.removeprefix(".partial-").partition("-")[2] not in wanted:
+            if found.name.removeprefix(PREFIX).partition("-")[2] not in wanted:
                 continue
             if found.is_dir():
                 shutil.rmtree(found, ignore_errors=True)
@@ -85,9 +98,27 @@ def clear_partial(paths: Iterable[Path]) -> None:
                 found.unlink(missing_ok=True)
 
 
+def _to_disk(file: Path) -> None:
+    """Some file systems (network, quotas) say only here that there is no space.
+
+    Raises:
+        OSError
+    """
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
+def _open_to_others(path: Path, mode: int) -> None:
+    with suppress(OSError):  # FAT and some network drives have no permissions to change
+        path.chmod(mode & ~_umask())
+
+
 def _replace_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
+        return
+    if _exchange(new, path):
+        shutil.rmtree(new, ignore_errors=True)
         return
     aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=path.parent))
     old = aside / path.name
@@ -100,6 +131,21 @@ def _replace_folder(new: Path, path: Path) -> None:
         aside.rmdir()
         raise
     shutil.rmtree(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that a process killed at any moment leaves one of them under each name.
+
+    False where the system (any but Linux) or the file system has no such step.
+    """
+    if sys.platform != "linux":
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of <fcntl.h> and <linux/fs.h>
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(swap(here, os.fsencode(one.absolute()), here, os.fsencode(other.absolute()), exchange) == 0)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .check import (
 )
 from .dicom_series import SliceHeader, find_series
 from .errors import InputError
+from .names import check_name
 from .quiet import quiet_libraries
 from .volume import CTVolume, DicomSource, Grid, gather_hu
 
@@ -218,6 +219,7 @@ def _decode(dataset: Any, path: Path) -> NDArray[np.float64]:
     """Compressed pixels (rows, columns) through GDCM, which is in every Slicer; GDCM has applied the rescale."""
     if "PixelData" not in dataset:
         raise ValueError("pixel data cut off")
+    check_name(path)
     values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     return values.reshape(dataset.Rows, dataset.Columns).astype(np.float64)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -60,7 +62,7 @@ def write_dicom_series(
     description: str,
     derivation: str = "",
     synthetic: bool = True,
-    patient: str = "ANON",
+    patient: str = "",
     overwrite: bool = False,
 ) -> str:
     """Write one CT Image Storage file a slice and return the new SeriesInstanceUID.
@@ -69,7 +71,8 @@ def write_dicom_series(
     description: SeriesDescription, at most 64 characters; one that does not say "synthetic" gets the word in front.
     derivation: DerivationDescription: how the values came about, at most 1024 characters.
     synthetic: False writes an original scanner-like series (ORIGINAL, PRIMARY) of a new study, for phantoms.
-    patient: PatientName and PatientID of a new study; a derived series keeps those of its source.
+    patient: PatientName and PatientID of a new study, by default new ones, so that no two studies merge in an archive;
+        a derived series keeps those of its source.
 
     From a DICOM source the series joins the source's study and frame of reference, slice by slice on its exact
     geometry; where the source names none, all series derived from it share new ones. From anything else it is a new
@@ -147,6 +150,7 @@ def _from_source(volume: CTVolume) -> Iterator[Dataset]:
 def _new_study(volume: CTVolume, patient: str) -> Iterator[Dataset]:
     """Canonical slices from the feet to the head, in a study of their own."""
     study, frame = generate_uid(), generate_uid()
+    patient = patient or f"SC{uuid.uuid4().hex[:14].upper()}"
     affine = volume.grid.canonical_affine
     spacing_z, spacing_y, spacing_x = volume.spacing_zyx
     row, column = affine[:3, 0] / spacing_x, affine[:3, 1] / spacing_y
@@ -216,7 +220,9 @@ def _save(path: Path, dataset: Dataset) -> None:
         str(path), dataset, preamble=b"\x00" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True
     )
     with quiet_libraries():  # values kept from the source may be unusual
-        pydicom.dcmwrite(path, whole)
+        buffer = io.BytesIO()  # pydicom's own words for a full disk fill a page
+        pydicom.dcmwrite(buffer, whole)
+    path.write_bytes(buffer.getvalue())
 
 
 def _code(value: str, meaning: str) -> Dataset:

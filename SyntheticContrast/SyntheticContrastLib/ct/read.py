@@ -13,6 +13,7 @@ from .check import check_angles, check_hu, check_slice_count, check_spacing
 from .dicom_read import read_dicom_folder
 from .errors import InputError
 from .image_file import IMAGE_SUFFIXES, open_image
+from .names import check_name
 from .volume import CTVolume, Grid, gather_hu
 
 
@@ -42,6 +43,7 @@ def read_ct(path: str | Path, series_uids: Sequence[str] = (), allow_synthetic: 
 
 
 def _read_image(path: Path) -> CTVolume:
+    check_name(path)
     image = open_image(path)
     if image.GetPixelID() in (SimpleITK.sitkUInt8, SimpleITK.sitkInt8):
         raise InputError("the image holds 8-bit values, which cannot be HU: give the original CT")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import SimpleITK
@@ -10,10 +13,13 @@ from numpy.typing import NDArray
 
 from .atomic import atomic_file
 from .errors import InputError
+from .names import check_name
 from .quiet import quiet_libraries
 from .volume import CTVolume, Grid
 
 _PIXEL_TYPES = (np.uint8, np.int16, np.float32)
+_BLOCK = 1 << 22
+_NIFTI_HEADER = 352  # bytes before the voxels
 
 
 def write_image(
@@ -28,10 +34,12 @@ def write_image(
     compress: of .nrrd; the others say it by their names.
 
     Raises:
-        InputError: another extension, or a sheared grid, which NIfTI readers do not agree on.
+        InputError: another extension, a name that is not UTF-8, or a sheared grid, which NIfTI readers do not agree on.
+        OSError: the disk did not take it all: the voxels are read back to see that.
         ValueError: another pixel type or shape.
     """
     path = Path(path)
+    check_name(path)
     nifti = path.name.lower().endswith((".nii", ".nii.gz"))
     if not nifti and path.suffix.lower() != ".nrrd":
         raise InputError(f"cannot write {path.name}: the output is .nrrd, .nii or .nii.gz")
@@ -46,11 +54,56 @@ def write_image(
     image.SetDirection(volume.grid.direction.ravel().tolist())
     if description:
         image.SetMetaData("ITK_FileNotes" if nifti else "description", description[:79] if nifti else description)
-    with atomic_file(path) as temporary, quiet_libraries():
+    with atomic_file(path) as temporary:
+        write_whole(temporary, image, compress or nifti, path.name)
+
+
+def write_whole(path: Path, image: SimpleITK.Image, compress: bool, name: str = "") -> None:
+    """Write .nrrd, .nii or .nii.gz, in small letters, and read the voxels back.
+
+    name: what the file is called in a message, if not as it is now.
+
+    Raises:
+        OSError: the disk did not take it all.
+    """
+    name = name or path.name
+    try:
+        with quiet_libraries():
+            SimpleITK.WriteImage(image, str(path), useCompression=compress)
+        whole = _holds(path, SimpleITK.GetArrayViewFromImage(image))
+    except RuntimeError as error:
+        raise OSError(f"cannot write {name}: no space, or no permission") from error
+    if not whole:
+        raise OSError(f"cannot write {name}: the disk did not take it all, free some space")
+
+
+def _holds(path: Path, array: NDArray) -> bool:
+    """Whether these are the voxels in the file: the NIfTI library is silent when a disk is full."""
+    voxels = array.data.cast("B")
+    with path.open("rb") as file:
+        data = _data(file, path.name)
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=compress or nifti)
-        except RuntimeError as error:
-            raise OSError(f"cannot write {path.name}: no space, or no permission") from error
+            for start in range(0, len(voxels), _BLOCK):
+                block = voxels[start : start + _BLOCK]
+                if data.read(len(block)) != block:
+                    return False
+            return data.read(1) == b""  # of gzip also its checksum
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            return False
+
+
+def _data(file: IO[bytes], name: str) -> IO[bytes]:
+    """What follows the header, unpacked."""
+    if name.endswith(".nrrd"):
+        packed = False
+        for line in iter(file.readline, b""):
+            packed |= line.strip() == b"encoding: gzip"
+            if not line.strip():
+                break
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
+    data = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if name.endswith(".gz") else file
+    data.read(_NIFTI_HEADER)
+    return data
 
 
 def _is_sheared(grid: Grid) -> bool:

@@ -21,11 +21,13 @@ from SyntheticContrastLib.gui.compare_controls import CompareControls
 from SyntheticContrastLib.gui.dialogs import CardDialog, chooseFolder, waitCursor
 from SyntheticContrastLib.gui.expected_time import expectedSeconds, rememberSpeed, windowMegavoxels
 from SyntheticContrastLib.gui.generation import Generation, Order
+from SyntheticContrastLib.gui.mask_choice import MaskChoice
 from SyntheticContrastLib.gui.packages import Packages, readPackages
 from SyntheticContrastLib.gui.parameters import Quality
 from SyntheticContrastLib.gui.user_models import KnownModels, addBundle
 from SyntheticContrastLib.gui.words import duration, firstLookCaption, sentence
 from SyntheticContrastLib.models.bundle import Bundle, Card
+from SyntheticContrastLib.scene.heart_mask import oneSegmentOf
 from SyntheticContrastLib.scene.sample import addPhantomPair
 from SyntheticContrastLib.scene.volumes import checkInput, checkOutput, gridOf, isSynthetic
 
@@ -64,6 +66,9 @@ class GeneratePanel:
         self.filling = False
         self.toolTips = {name: getattr(ui, name).toolTip for name in self.inputs() + self.buttons()}
 
+        self.heart = MaskChoice(
+            ui.heartMaskSelector, ui.heartMaskSegmentComboBox, "heartMask", lambda: self.parameters, joined=False
+        )
         ui.modelComboBox.currentIndexChanged.connect(self.onModelChosen)
         ui.generateButton.clicked.connect(self.onGenerate)
         ui.phantomButton.clicked.connect(self.onPhantom)
@@ -84,6 +89,7 @@ class GeneratePanel:
         return [
             *("inputSelector", "outputSelector", "modelComboBox", "qualityComboBox", "deviceComboBox"),
             *("precisionComboBox", "uncertaintyCheckBox", "heartMaskSelector"),
+            "heartMaskSegmentComboBox",
         ]
 
     @staticmethod
@@ -269,6 +275,7 @@ class GeneratePanel:
             parameters.precision,
             parameters.uncertainty,
             parameters.heartMask,
+            self.heart.segment,
             firstLook=True,
         )
         generation = Generation(
@@ -334,7 +341,8 @@ class GeneratePanel:
         if reason := self.whyNotInput() or checkOutput(self.parameters.outputVolume, self.parameters.inputVolume):
             return sentence(reason)
         try:
-            self.bundle()
+            if self.bundle().card.heart_only and self.parameters.heartMask is not None:
+                oneSegmentOf(self.parameters.heartMask, self.heart.segment)
         except InputError as error:
             return sentence(error)
         return ""
@@ -401,6 +409,7 @@ class GeneratePanel:
     def refresh(self) -> None:
         if self.ui is None or self.parameters is None:
             return
+        self.heart.refresh()
         why = self.whyNotGenerate()
         card = self.card()
         self.refreshModels(card)
@@ -474,7 +483,8 @@ class GeneratePanel:
             for name in ("qualityComboBox", "uncertaintyCheckBox"):
                 self.allow(name, wholeChest if card.heart_only else "")
             heart = _("{name} takes the whole chest: no mask is needed.").format(name=card.name)
-            self.allow("heartMaskSelector", "" if card.heart_only else heart)
+            for name in ("heartMaskSelector", "heartMaskSegmentComboBox"):
+                self.allow(name, "" if card.heart_only else heart)
         self.allow("phantomButton", busy)
         self.allow("cardButton", "" if card is not None else _("Choose a model first."))
         self.allow("addModelButton", busy)

@@ -48,6 +48,7 @@ class Order:
     precision: str = "auto"
     uncertainty: bool = False
     heartMask: slicer.vtkMRMLSegmentationNode | None = None
+    heartSegment: str = ""
     firstLook: bool = False
 
 
@@ -156,7 +157,8 @@ class Generation(VTKObservationMixin):
         arguments += ["--progress", "json", "--uncompressed"]
         if order.bundle.card.heart_only:
             if order.heartMask is not None:
-                arguments += ["--heart-mask", str(writeHeartMask(order.heartMask, self.inputNode, folder))]
+                mask = writeHeartMask(order.heartMask, order.heartSegment, self.inputNode, folder)
+                arguments += ["--heart-mask", str(mask)]
             return arguments
         arguments += ["--step", str(order.step)]
         slices = gridOf(self.inputNode).shape_zyx[0]

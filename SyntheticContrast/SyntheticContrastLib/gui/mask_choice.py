@@ -16,10 +16,15 @@ class MaskChoice:
     A parameter of several node types is one that `connectGui` cannot connect.
     """
 
-    def __init__(self, selector: Any, combo: Any, name: str, parameters: Callable[[], Any]) -> None:
-        """parameters: gives the parameters of the scene, or None while it is closed."""
+    def __init__(
+        self, selector: Any, combo: Any, name: str, parameters: Callable[[], Any], joined: bool = True
+    ) -> None:
+        """parameters: gives the parameters of the scene, or None while it is closed.
+
+        joined: all segments together are a choice, too, and the first one.
+        """
         self.selector, self.combo = selector, combo
-        self.name, self.parameters = name, parameters
+        self.name, self.parameters, self.joined = name, parameters, joined
         self.identifiers: list[str] = []
         self.filling = False
         selector.currentNodeChanged.connect(self.onNode)
@@ -31,7 +36,7 @@ class MaskChoice:
 
     @property
     def segment(self) -> str:
-        """Empty for all segments."""
+        """Empty for all segments, and where none is chosen."""
         return getattr(self.parameters(), f"{self.name}Segment") if self.identifiers else ""
 
     def onNode(self, node: Any) -> None:
@@ -53,12 +58,14 @@ class MaskChoice:
             self.identifiers, names = [], []
             if node is not None and node.IsA(SEGMENTATION):
                 segmentation = node.GetSegmentation()
-                self.identifiers = ["", *segmentation.GetSegmentIDs()]
-                names = [_("All segments"), *(segmentation.GetSegment(one).GetName() for one in self.identifiers[1:])]
+                self.identifiers = list(segmentation.GetSegmentIDs())
+                names = [segmentation.GetSegment(one).GetName() for one in self.identifiers]
+                if self.joined:
+                    self.identifiers, names = ["", *self.identifiers], [_("All segments"), *names]
             if [self.combo.itemText(index) for index in range(self.combo.count)] != names:
                 self.combo.clear()
                 self.combo.addItems(names)
-            self.combo.visible = len(names) > 2
+            self.combo.visible = len(names) > (2 if self.joined else 1)
             chosen = getattr(self.parameters(), f"{self.name}Segment")
             self.combo.currentIndex = self.identifiers.index(chosen) if chosen in self.identifiers else -1
         finally:

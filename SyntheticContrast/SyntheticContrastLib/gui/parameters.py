@@ -86,6 +86,7 @@ class GenerateParameters:
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
     uncertainty: bool = False
     heartMask: vtkMRMLSegmentationNode
+    heartMaskSegment: str = ""
 
     ncct: vtkMRMLScalarVolumeNode
     scect: vtkMRMLScalarVolumeNode

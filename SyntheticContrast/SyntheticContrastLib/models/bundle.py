@@ -11,12 +11,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SyntheticContrastLib.ct.atomic import atomic_folder
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,13 +124,12 @@ def write_bundle(folder: Path, network: nn.Module, card: Card, half: bool = True
         InputError: when the folder exists or cannot be written.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     dtype = torch.float16 if half else torch.float32
     with atomic_folder(folder) as temporary:
         weights = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
-        save_file(weights, temporary / WEIGHTS_FILE)
-        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable by its owner alone
+        (temporary / WEIGHTS_FILE).write_bytes(save(weights))
         card = dataclasses.replace(card, weights_sha256=_sha256(temporary / WEIGHTS_FILE))
         (temporary / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
     return Bundle(Path(folder), card)
@@ -141,6 +142,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         InputError: for a missing file or field, another format version, an unknown architecture, a wrong hash.
     """
     folder = Path(folder)
+    check_name(folder)
     card_file = folder / CARD_FILE
     if not card_file.is_file():
         raise InputError(f"{folder} is not a model bundle: it has no {CARD_FILE}")
@@ -176,24 +178,36 @@ def built_in_models_folder() -> Path:
 
 
 def user_models_folder() -> Path:
-    """Where a user's own bundles lie: $SYNTHETIC_CONTRAST_MODELS, else the platform's folder for user data."""
+    """Where a user's own bundles lie: $SYNTHETIC_CONTRAST_MODELS, else the platform's folder for user data.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
     if configured := os.environ.get(USER_MODELS_VARIABLE):
         return Path(configured)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "SyntheticContrast" / "Models"
+    variable = {"win32": "APPDATA", "darwin": ""}.get(sys.platform, "XDG_DATA_HOME")
+    if configured := os.environ.get(variable):
+        return Path(configured) / "SyntheticContrast" / "Models"
+    try:
+        home = Path.home()
+    except RuntimeError as error:  # in a container the user may have neither a name nor HOME
+        raise InputError(f"this user has no home folder: set {USER_MODELS_VARIABLE} or HOME") from error
+    below = {"win32": "AppData/Roaming", "darwin": "Library/Application Support"}.get(sys.platform, ".local/share")
+    return home / below / "SyntheticContrast" / "Models"
 
 
 def discover() -> dict[str, Path]:
-    """Folders that hold a card, by folder name: the built-in ones, then the user's; a built-in name stays built-in."""
+    """Folders that hold a card, by folder name: the built-in ones, then the user's; a built-in name stays built-in.
+
+    A user's folder that cannot be read holds none.
+    """
     found: dict[str, Path] = {}
-    for parent in (built_in_models_folder(), user_models_folder()):
-        if parent.is_dir():
-            for folder in sorted(parent.iterdir()):
+    for where in (built_in_models_folder, user_models_folder):
+        folders: list[Path] = []
+        with suppress(OSError, InputError):
+            folders = sorted(where().iterdir())
+        for folder in folders:
+            with suppress(OSError):
                 if (folder / CARD_FILE).is_file():
                     found.setdefault(folder.name, folder)
     return found

@@ -10,21 +10,39 @@ import slicer
 from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.write import write_whole
+from SyntheticContrastLib.scene.masks import segmentsOf
 from SyntheticContrastLib.scene.volumes import gridOf
 
 
+def oneSegmentOf(segmentation: slicer.vtkMRMLSegmentationNode, segment: str) -> list[str]:
+    """The id of the segment, alone. Raises InputError where there is none, or there are several and none is named."""
+    found = segmentsOf(segmentation, segment)
+    if len(found) > 1:
+        raise InputError(
+            _("{name} has {n} segments: choose the one that is the heart").format(
+                name=segmentation.GetName(), n=len(found)
+            )
+        )
+    return found
+
+
 def writeHeartMask(
-    segmentation: slicer.vtkMRMLSegmentationNode, ncct: slicer.vtkMRMLScalarVolumeNode, folder: Path
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    segment: str,
+    ncct: slicer.vtkMRMLScalarVolumeNode,
+    folder: Path,
 ) -> Path:
-    """Write all segments together as `heart.nrrd` on the grid of `ncct`; parent transforms of both count.
+    """Write a segment as `heart.nrrd` on the grid of `ncct`; parent transforms of both count.
+
+    segment: its id, empty for the only one.
 
     Raises:
-        InputError: no voxel of the volume is in a segment.
+        InputError: there are several segments and none is named, or no voxel of the volume is in it.
         OSError: no space, or no permission.
     """
-    mask = np.zeros(slicer.util.arrayFromVolume(ncct).shape, np.uint8)
-    for identifier in segmentation.GetSegmentation().GetSegmentIDs():
-        mask |= slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, ncct) > 0
+    [identifier] = oneSegmentOf(segmentation, segment)
+    mask = (slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identifier, ncct) > 0).astype(np.uint8)
     if not mask.any():
         raise InputError(
             _("the segmentation {name} marks no voxel of {volume}: choose another").format(
@@ -37,8 +55,5 @@ def writeHeartMask(
     image.SetOrigin(grid.origin)
     image.SetDirection(grid.direction.ravel().tolist())
     path = Path(folder) / "heart.nrrd"
-    try:
-        SimpleITK.WriteImage(image, str(path), useCompression=True)
-    except RuntimeError as error:
-        raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
+    write_whole(path, image, compress=True)
     return path

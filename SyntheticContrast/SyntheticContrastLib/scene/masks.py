@@ -45,7 +45,8 @@ def maskOf(node: slicer.vtkMRMLNode, segment: str, volume: slicer.vtkMRMLScalarV
     segment: id of a segment; empty for all of them.
 
     Raises:
-        InputError: a segmentation without that segment, or a box under a transform that bends it.
+        InputError: a segmentation without that segment, a label map of several labels, or a box under a transform that
+            bends it.
     """
     if node.IsA(SEGMENTATION):
         mask = np.zeros(volume.GetImageData().GetDimensions()[::-1], bool)
@@ -54,6 +55,7 @@ def maskOf(node: slicer.vtkMRMLNode, segment: str, volume: slicer.vtkMRMLScalarV
         return mask
     if node.IsA(BOX):
         return _inBox(node, volume)
+    _checkOneLabel(node)
     labels = onGridOf(node, volume, nearest=True)
     return np.nan_to_num(labels) > 0
 
@@ -171,6 +173,16 @@ def boxOf(mask: Mask) -> tuple[slice, slice, slice]:
         (found,) = np.nonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         bounds.append(slice(int(found[0]), int(found[-1]) + 1))
     return bounds[0], bounds[1], bounds[2]
+
+
+def _checkOneLabel(labelMap: slicer.vtkMRMLLabelMapVolumeNode) -> None:
+    labels = [label for label in np.unique(slicer.util.arrayFromVolume(labelMap)) if label > 0]
+    if len(labels) > 1:
+        raise InputError(
+            _("{name} has {n} labels: convert it to a segmentation, and choose one of its segments").format(
+                name=labelMap.GetName(), n=len(labels)
+            )
+        )
 
 
 def _inBox(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> Mask:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.write import write_whole
 from SyntheticContrastLib.scene.measured import ctOf
 from SyntheticContrastLib.scene.resample import onGridOf
 
@@ -81,8 +82,5 @@ def _write(path: Path, hu: NDArray, spacing_zyx: tuple[float, float, float]) -> 
     """(Z, Y, X), as an axial volume somewhere."""
     written = SimpleITK.GetImageFromArray(np.ascontiguousarray(hu[::-1], np.float32))
     written.SetSpacing(spacing_zyx[::-1])
-    try:
-        SimpleITK.WriteImage(written, str(path), useCompression=False)
-    except RuntimeError as error:
-        raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
+    write_whole(path, written, compress=False)
     return path

@@ -17,6 +17,7 @@ from SyntheticContrastLib.ct.check import check_angles, check_hu, check_slice_co
 from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
+from SyntheticContrastLib.ct.write import write_whole
 from SyntheticContrastLib.scene.windows import PRESETS, setWindow
 
 MODEL_ATTRIBUTE = "SyntheticContrast.Model"
@@ -136,10 +137,7 @@ def writeInput(node: slicer.vtkMRMLVolumeNode, folder: Path) -> Path:
     image.SetOrigin(volume.grid.origin)
     image.SetDirection(volume.grid.direction.ravel().tolist())
     path = Path(folder) / "ncct.nrrd"
-    try:
-        SimpleITK.WriteImage(image, str(path), useCompression=False)
-    except RuntimeError as error:
-        raise OSError(_("cannot write {path}: no space, or no permission").format(path=path)) from error
+    write_whole(path, image, compress=False)
     return path
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class Converter:
     def __post_init__(self) -> None:
         from SyntheticContrastLib.models import choi2021, folding, santini2018, share_unet
 
+        self._tell: Callable[[str], None] = lambda message: None
         card = self.bundle.card
         network = self.bundle.load_network()
         if isinstance(network, choi2021.Generator):
@@ -60,15 +61,19 @@ class Converter:
             )
             self._network: nn.Module = folding.fold(network)
             if self.compute.engine == "OpenVINO":
-                self._network = OpenVinoNetwork(self._network, self.compute.precision)
+                self._network = OpenVinoNetwork(self._network, self.compute.precision, self._without_openvino)
         elif isinstance(network, share_unet.ShareUNet):
             self._shape = None
             self._network = network
-            self.compute = dataclasses.replace(self.compute, engine="PyTorch")  # its 2D convolutions are as fast
+            self.compute = replace(self.compute, engine="PyTorch")  # its 2D convolutions are as fast
         else:
             assert isinstance(network, santini2018.Network) and card.crop and card.pixel_mm  # the bundle saw to it
             self._shape = HeartCrop(card.crop, card.pixel_mm, card.output_window)
             self._network = network if network.middle.norm is None else santini2018.fold_for_inference(network)
+
+    def _without_openvino(self, why: str) -> None:
+        self.compute = replace(self.compute, engine="PyTorch", engine_reason=why)
+        self._tell(why)
 
     @property
     def heart_only(self) -> bool:
@@ -90,6 +95,7 @@ class Converter:
         Raises:
             InputError: when no heart is found.
         """
+        self._tell = on_fallback
         if isinstance(self._shape, HeartCrop):
             return synthesise_heart(
                 volume.hu,
@@ -132,6 +138,7 @@ class Converter:
         Only for a model that windows of slices step through. Where windows overlap, `convert` gives their mean instead.
         """
         assert isinstance(self._shape, Patch)
+        self._tell = on_fallback
         slices, depth = len(volume.hu), self._shape.depth
         middle = slices // 2
         first = max(0, min(middle - depth // 2, slices - depth))

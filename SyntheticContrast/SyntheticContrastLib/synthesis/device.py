@@ -19,7 +19,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class Compute:
     """A device ("cpu", "cuda:0", "mps"), a precision ("fp32", "bf16", "fp16"), and the reason for each in words.
 
-    `engine` is what computes the network of the whole chest: "PyTorch", or on a CPU that has it "OpenVINO".
+    `engine` is what computes the network of the whole chest: "PyTorch", or on a CPU that has it "OpenVINO";
+    `engine_reason` says why the latter does not though it is installed.
     """
 
     device: str
@@ -27,25 +28,33 @@ class Compute:
     device_reason: str
     precision_reason: str
     engine: str = "PyTorch"
+    engine_reason: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
         return PRECISIONS[self.precision]
 
     def __str__(self) -> str:
-        return f"{self.device} ({self.device_reason}), {self.precision} ({self.precision_reason}), {self.engine}"
+        engine = f"{self.engine} ({self.engine_reason})" if self.engine_reason else self.engine
+        return f"{self.device} ({self.device_reason}), {self.precision} ({self.precision_reason}), {engine}"
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Compute:
+def choose(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Compute:
     """Resolve "auto": a GPU that works, else the CPU; the fastest precision that the device computes in hardware.
+
+    Args:
+        engine: "pytorch" to go without OpenVINO, "auto" to take it on a CPU if it is there.
 
     Raises:
         InputError: when the device named is not there, does not work, or cannot compute in the precision named.
     """
     device, device_reason = _choose_device(device)
     precision, precision_reason = _choose_precision(device, precision)
-    engine = "OpenVINO" if device == "cpu" and openvino_network.works() else "PyTorch"
-    return Compute(device, precision, device_reason, precision_reason, engine)
+    if device != "cpu" or engine == "pytorch":
+        return Compute(device, precision, device_reason, precision_reason)
+    if openvino_network.works():
+        return Compute(device, precision, device_reason, precision_reason, "OpenVINO")
+    return Compute(device, precision, device_reason, precision_reason, engine_reason=openvino_network.complaint())
 
 
 def _choose_device(wanted: str) -> tuple[str, str]:

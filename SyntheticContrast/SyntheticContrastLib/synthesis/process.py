@@ -7,14 +7,17 @@ sets a status.
 from __future__ import annotations
 
 import argparse
+import errno
+import importlib
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from SyntheticContrastLib.ct.errors import InputError
 
@@ -45,12 +48,72 @@ class ArgumentParser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
+class Told:
+    """stdout or stderr that never ends the work: closed, a pipe that broke, a full disk, letters that it has not."""
+
+    def __init__(self, stream: Any) -> None:
+        """stream: None where the process was started without."""
+        self._stream = stream or _nowhere()
+        if hasattr(self._stream, "reconfigure"):
+            self._stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):  # the latter of a closed stream
+            self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._give_up()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _give_up(self) -> None:
+        self._lost, self._stream = self._stream, _nowhere()
+        with suppress(OSError, ValueError, AttributeError):  # what is left in its buffer goes nowhere, too
+            os.dup2(self._stream.fileno(), self._lost.fileno())
+
+
+def _nowhere() -> Any:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def require(*modules: str) -> None:
+    """Import what will be needed, so that a package that is missing or broken shows before the work, not after it.
+
+    Raises:
+        ModuleNotFoundError: one is not installed.
+        InputError: one is, but does not work.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # of a half-done installation anything can come
+            package, why = module.split(".")[0], " ".join(str(error).split())
+            raise InputError(
+                f"the Python package {package} is installed but does not work ({why}): install it again"
+            ) from error
+
+
 def run_entry(main: Callable[[list[str]], int]) -> NoReturn:
     """Run `main(arguments)` and end the process: 0 done, 1 internal error, 2 bad input, 3 cancelled, 4 out of memory.
 
     `main` returns a status, or raises `InputError`, `Cancelled`, `OutOfMemoryError`; an `OSError` counts as bad input.
     Anything but success leaves one line on stderr, an internal error its traceback too.
     """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file opened would have this number, and what C libraries print in it
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = Told(sys.stdout), Told(sys.stderr)
     if Path("/sys/kernel/mm/transparent_hugepage").exists():
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch's tensors in large pages: a tenth less time
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
@@ -82,8 +145,16 @@ def explain(error: BaseException) -> tuple[int, str]:
         package = error.name.split(".")[0]
         how = "the PyTorch extension of Slicer" if package == "torch" else "SyntheticContrast-requirements.txt"
         return BAD_INPUT, f"the Python package {package} is not installed: install it with {how} (see the README)"
+    if isinstance(error, ImportError) and not (error.name or "").startswith("SyntheticContrast"):
+        package = (error.name or "").split(".")[0]
+        which = f"the Python package {package}" if package else "a Python package"
+        why = " ".join(str(error).split())
+        return BAD_INPUT, f"{which} is installed but does not work ({why}): install it again"
     if isinstance(error, OSError):
-        return BAD_INPUT, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return BAD_INPUT, "the disk is full: free some space, or choose an output on another one"
+        text = " ".join(str(error.strerror or error).split())
+        return BAD_INPUT, f"{text}{f': {error.filename}' if error.filename else ''}"
     return INTERNAL_ERROR, f"internal error, please report it: {type(error).__name__}: {error}"
 
 

@@ -31,7 +31,7 @@ class Reporter:
     def event(self, name: str, line: str = "", **fields: Any) -> None:
         """An event with its `fields` for a program, and `line` for a person (nothing if empty)."""
         if self.kind == "json":
-            print(json.dumps({"event": name, **fields}, ensure_ascii=False), file=self.out, flush=True)
+            print(json.dumps({"event": name, **fields}), file=self.out, flush=True)  # ASCII, as any stdout takes it
         elif self.kind == "bar" and line:
             print(line, file=self.out, flush=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from SyntheticContrastLib.ct.errors import InputError
+from SyntheticContrastLib.ct.names import check_name, check_place
 
 SUFFIXES = {"nrrd": ".nrrd", "nifti": ".nii.gz", "dicom": ""}
 _FORMAT_OF_SUFFIX = {".nrrd": "nrrd", ".nii": "nifti", ".nii.gz": "nifti"}
@@ -20,7 +21,8 @@ _OTHER_IMAGE_SUFFIXES = (".nhdr", ".mha", ".mhd", ".hdr", ".img", ".dcm", ".png"
 class Task:
     """One CT to convert. `record`, kept for cohorts, says what was made of what: a rerun knows what is finished.
 
-    `heart_mask` is for a model of the heart, which finds the heart itself where none is given.
+    `heart_mask` is for a model of the heart, which finds the heart itself where none is given; `heart_labels` are those
+    to take of a mask that has several.
     """
 
     case: str
@@ -32,6 +34,7 @@ class Task:
     record: Path | None = None
     heart_mask: Path | None = None
     first_look: Path | None = None
+    heart_labels: tuple[int, ...] = ()
 
     @property
     def outputs(self) -> list[Path]:
@@ -111,6 +114,12 @@ def refuse_existing(task: Task) -> None:
             raise InputError(f"{path} exists already: choose another name, or add --overwrite")
 
 
+def refuse_unnameable(task: Task) -> None:
+    """Raise InputError when an output has a name that is not UTF-8, as one made of the input's may have."""
+    for path in task.outputs:
+        check_name(path)
+
+
 def refuse_unusable(task: Task) -> None:
     """Raise InputError when the input is missing, would be overwritten, or an output cannot be written."""
     if not task.ncct.exists():
@@ -121,11 +130,7 @@ def refuse_unusable(task: Task) -> None:
                 raise InputError(f"the output {path} is the {name}: choose another name")
         if path.is_dir() != (path == task.output and task.format == "dicom") and path.exists():
             raise InputError(f"{path} is a {'folder' if path.is_dir() else 'file'}: choose another name")
-        folder = path.parent
-        while not folder.exists():
-            folder = folder.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise InputError(f"{folder} is not a folder that can be written to: choose another output")
+        check_place(path)
     settled = [path.resolve() for path in task.outputs]
     for number, path in enumerate(settled):
         if path in settled[:number]:
