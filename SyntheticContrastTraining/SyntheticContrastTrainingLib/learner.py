@@ -28,6 +28,7 @@ class Learner:
     ) -> None:
         self.network = network.to(device)
         self.crew = crew
+        self.clip_norm = recipe.clip_norm
         self.optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         crew.same_as_leader(self.network)
@@ -39,6 +40,9 @@ class Learner:
     def update(self, learning_rate: float) -> None:
         """One step of Adam along the gradients added so far, averaged over the processes; forgets them."""
         self.crew.average_gradients(self.network)
+        if self.clip_norm:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.scaler.step(self.optimiser)

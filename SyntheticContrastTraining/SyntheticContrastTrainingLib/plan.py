@@ -36,13 +36,17 @@ class Plan:
         return step * self.recipe.batch_size // self.stacks
 
     def learning_rate(self, step: int) -> float:
-        """Of both networks.
+        """Of both networks; in the first `warm_up` steps a growing part of it.
 
         constant  learning_rate
         cosine    half a cosine from learning_rate at step 0 to final_learning_rate at the last step
         step      learning_rate x decay from epoch decay_epoch on (Choi 2021)
         inverse   learning_rate / (1 + decay (epoch - decay_epoch)) from there on (the public code of Choi 2021)
         """
+        part = min(1.0, (step + 1) / self.recipe.warm_up) if self.recipe.warm_up else 1.0
+        return part * self._scheduled(step)
+
+    def _scheduled(self, step: int) -> float:
         recipe = self.recipe
         late = max(0, self.epoch(step) - recipe.decay_epoch)
         match recipe.schedule:

@@ -62,6 +62,8 @@ class Recipe:
     learning_rate: float = 2e-4
     schedule: str = "constant"  # constant, cosine, step or inverse
     final_learning_rate: float = 0.0  # of schedule cosine, reached at the last step
+    warm_up: int = 0  # steps in which the rate rises to the schedule's
+    clip_norm: float = 0.0  # longest gradient of a network; 0: any
     decay: float = 0.1  # of schedules step and inverse
     decay_epoch: int = 10  # first epoch, counted from 0, with a lower rate
     beta1: float = 0.5
@@ -194,6 +196,8 @@ RECIPES = {
         learning_rate=1e-3,
         schedule="cosine",
         final_learning_rate=2e-5,
+        warm_up=50,
+        clip_norm=1.0,
         beta1=0.9,
         l1_weight=5.0,
         enhancement_weight=3.0,
@@ -309,6 +313,8 @@ def _check(recipe: Recipe) -> None:
         "learning_rate": recipe.learning_rate > 0,
         "schedule": recipe.schedule in ("constant", "cosine", "step", "inverse"),
         "final_learning_rate": recipe.final_learning_rate >= 0,
+        "warm_up": recipe.warm_up >= 0,
+        "clip_norm": recipe.clip_norm >= 0,
         "decay": recipe.decay >= 0,
         "decay_epoch": recipe.decay_epoch >= 0,
         "beta1": 0 <= recipe.beta1 < 1,

@@ -116,3 +116,9 @@ def test_a_split_that_the_table_gives():
     assert split_patients(cases, choi(validation=("a",)), {"c": "validation"}).validation == ("a",)
     with pytest.raises(InputError, match="b_2 in training and b_1 in validation are of one patient"):
         split_patients(cases, choi(), {"b_1": "validation", "b_2": "training"}, PATIENT_OF)
+
+
+def test_the_rate_warms_up():
+    recipe = Recipe("l1", steps=100, learning_rate=1e-3, warm_up=4)
+    rates = [Plan(recipe, 10).learning_rate(step) for step in (0, 1, 3, 4, 99)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-3, 1e-3])

@@ -188,3 +188,20 @@ def test_settings_that_do_not_fit_are_refused():
     for fields in ({"widths": [4, 4]}, {"crop": 100}, {"depth": 12}, {"gan_loss": "bce"}, {"dice_weight": -1.0}):
         with pytest.raises(InputError, match="recipe share: "):
             override(find_recipe("share"), fields)
+
+
+def test_long_gradients_are_clipped(target):
+    stacks = ShareStacks([target], SMALL.depth)
+    lengths = {}
+    for limit in (0.0, 1e-3):
+        trainer = Trainer(dataclasses.replace(SMALL, clip_norm=limit), stacks, DATA)
+        seen = []
+        trainer.learner.optimiser.register_step_pre_hook(
+            lambda optimiser, *_, seen=seen: seen.extend(
+                float(p.grad.norm()) for group in optimiser.param_groups for p in group["params"]
+            )
+        )
+        trainer.train_step()
+        lengths[limit] = float(np.linalg.norm(seen))
+    assert lengths[0.0] > 0.1
+    assert lengths[1e-3] == pytest.approx(1e-3, rel=1e-3)
