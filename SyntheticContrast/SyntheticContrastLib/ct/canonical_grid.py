@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,16 +81,23 @@ def canonical_shape(shape_zyx: tuple[int, ...], spacing_zyx: tuple[float, float,
 
 def resampled(values: NDArray, spacing_zyx: tuple[float, float, float]) -> NDArray[np.float32]:
     """(Z, Y, X) of the CT's grid on the canonical grid of its whole field of view."""
+    from scipy.sparse import csr_array
+
     z_weights, y_weights, x_weights = (
-        slice_weights(size, new, wanted / mm).astype(np.float32)
+        csr_array(slice_weights(size, new, wanted / mm).astype(np.float32))
         for size, new, wanted, mm in zip(
             values.shape, canonical_shape(values.shape, spacing_zyx), CANONICAL_MM, spacing_zyx, strict=True
         )
     )
-    planes = np.empty((len(values), len(y_weights), len(x_weights)), np.float32)
+    planes = np.empty((len(values), y_weights.shape[0], x_weights.shape[0]), np.float32)
     for plane, slice_ in zip(planes, values, strict=True):
-        plane[:] = y_weights @ np.clip(slice_, *HU_RANGE).astype(np.float32) @ x_weights.T
-    return np.tensordot(z_weights, planes, axes=1)
+        plane[:] = _in_plane(np.clip(slice_, *HU_RANGE).astype(np.float32), y_weights, x_weights)
+    return np.asarray(z_weights @ planes.reshape(len(planes), -1)).reshape(-1, *planes.shape[1:])
+
+
+def _in_plane(plane: NDArray[np.float32], y_weights: Any, x_weights: Any) -> NDArray[np.float32]:
+    """(Y, X) to another grid; the weights are sparse: (new Y, Y) and (new X, X)."""
+    return np.asarray((x_weights @ (y_weights @ plane).T).T)
 
 
 def find_body(low: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -128,6 +136,8 @@ def back(shares: NDArray[np.float32], canonical: CanonicalCT) -> Iterator[tuple[
 
     shares: (Z, Y, X) of `canonical.hu`.
     """
+    from scipy.sparse import csr_array
+
     z_weights, y_weights, x_weights = (
         slice_weights(full, size, mm / wanted).astype(np.float32)[:, where]
         for full, size, mm, wanted, where in zip(
@@ -135,16 +145,22 @@ def back(shares: NDArray[np.float32], canonical: CanonicalCT) -> Iterator[tuple[
         )
     )
     y_part, x_part = (_reached(weights) for weights in (y_weights, x_weights))
-    y_weights, x_weights = y_weights[y_part], x_weights[x_part]
+    y_sparse, x_sparse = csr_array(y_weights[y_part]), csr_array(x_weights[x_part])
     held = shares * canonical.tissue
     for first in range(0, canonical.shape_zyx[0], SLAB):
         rows = slice(first, min(first + SLAB, canonical.shape_zyx[0]))
         seen = _reached(z_weights[rows].T)
-        slabs = []
-        for values in (held, canonical.tissue):
-            planes = np.tensordot(z_weights[rows, seen], values[seen], axes=1)
-            slabs.append(y_weights @ planes @ x_weights.T)
-        yield (rows, y_part, x_part), slabs[0] / np.maximum(slabs[1], LEAST_TISSUE)
+        part, whole = (
+            np.stack(
+                [
+                    _in_plane(plane, y_sparse, x_sparse)
+                    for plane in np.tensordot(z_weights[rows, seen], values[seen], axes=1)
+                ]
+            )
+            for values in (held, canonical.tissue)
+        )
+        part /= np.maximum(whole, LEAST_TISSUE, out=whole)
+        yield (rows, y_part, x_part), part
 
 
 def _reached(weights: NDArray[np.float32]) -> slice:
