@@ -229,6 +229,7 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
     from SyntheticContrastLib.analysis.first_look import write_first_look
     from SyntheticContrastLib.analysis.preview import write_preview
     from SyntheticContrastLib.ct.dicom_write import check_series_folder
+    from SyntheticContrastLib.ct.enhanced import enhancement_note
     from SyntheticContrastLib.ct.mask import read_mask
     from SyntheticContrastLib.ct.read import read_ct
     from SyntheticContrastLib.ct.record import DONE as FINISHED
@@ -263,6 +264,8 @@ def convert_one(task: planning.Task, converter, args: argparse.Namespace, report
         overwrite = state == WRITING
         if not overwrite:
             planning.refuse_existing(task)
+    if note := enhancement_note(volume):
+        report.event("warning", f"  Warning: {note}", case=task.case, message=note)
     heart = None
     if converter.heart_only:
         heart = find_heart(volume) if given_heart is None else given_heart

@@ -346,6 +346,19 @@ def test_the_first_look_is_shown_during_the_run(ready, end):
     assert nothingIsLeft(ready)
 
 
+def test_a_warning_stands_below_the_state_and_the_result(ready):
+    ready.click(ready.ui.generateButton)
+    tell(ready, **START)
+    assert "Warning" not in ready.ui.stateLabel.text
+    tell(ready, event="warning", case="CT", message="this CT seems to be enhanced already")
+    assert ready.ui.stateLabel.text.endswith("\nWarning: This CT seems to be enhanced already.")
+    assert ready.ui.stateLabel.text.startswith("Generating with ")
+    succeed(ready)
+    assert ready.ui.stateLabel.text.startswith("Done: ")
+    assert ready.ui.stateLabel.text.count("\nWarning: This CT seems to be enhanced already.") == 1
+    assert ready.messages == []
+
+
 def test_a_short_run_has_no_first_look(ready):
     import slicer
 

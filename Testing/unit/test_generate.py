@@ -207,6 +207,20 @@ def test_json_progress_is_the_documented_protocol(generate, nrrd_files, tmp_path
     assert next(event for event in told if event["event"] == "read")["shape_zyx"] == [18, 100, 120]
 
 
+def test_a_ct_that_is_enhanced_is_warned_of_and_converted(generate, phantom, nrrd_files, tmp_path):
+    image = sitk.GetImageFromArray(phantom.cect[::-1])
+    image.SetSpacing(SPACING[::-1])
+    sitk.WriteImage(image, str(tmp_path / "cect.nrrd"))
+    inputs = ["--input", tmp_path / "cect.nrrd", nrrd_files[0]]
+    outcome = generate(*inputs, "--output", tmp_path / "out", "--progress", "json")
+    assert outcome.status == 0
+    (warning,) = (event for event in events(outcome) if event["event"] == "warning")
+    assert warning["case"] == "cect" and "enhanced already" in warning["message"]
+    outcome = generate(*inputs, "--output", tmp_path / "out", "--overwrite")
+    assert outcome.status == 0
+    assert sum("Warning: this CT seems to be enhanced already" in line for line in outcome.out.splitlines()) == 1
+
+
 def test_progress_none_is_silent(generate, nrrd_files, tmp_path):
     done = generate("--input", nrrd_files[0], "--output", tmp_path / "o.nrrd", "--progress", "none")
     assert done == entry.Outcome(0, "", "")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from SyntheticContrastLib.analysis.body import body_mask
 from SyntheticContrastLib.analysis.circles import Circle
 from SyntheticContrastLib.analysis.cnr import AORTA, FAT_HU, FAT_LEFT, FAT_RIGHT
+from SyntheticContrastLib.ct.chest import coarse_chest, find_lungs, find_spine
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.heart_region import _coarse, _lungs, _spine
 from SyntheticContrastLib.ct.volume import CTVolume
 
 SLAB_MM = 30.0  # so much above and below the slice tells where the spine is
@@ -48,12 +48,12 @@ def propose_circles(volume: CTVolume, z: int, diameter: float) -> dict[str, Circ
     top = max(0, z - reach)
     slab = volume.hu[top : z + reach + 1]
     try:
-        coarse, steps = _coarse(slab, spacing)
+        coarse, steps = coarse_chest(slab, spacing)
         z_mm, y_mm, x_mm = (side * step for side, step in zip(spacing, steps, strict=True))
-        lungs = _lungs(coarse, (z_mm, y_mm, x_mm))
+        lungs = find_lungs(coarse, (z_mm, y_mm, x_mm))
     except InputError:  # no lungs: no chest
         return dict.fromkeys((AORTA, FAT_RIGHT, FAT_LEFT))
-    spine = _spine(coarse, lungs, (z_mm, y_mm, x_mm))
+    spine = find_spine(coarse, lungs, (z_mm, y_mm, x_mm))
     at = (z - top) // steps[0]
     middle, front = float(spine.x[at] * steps[2]), float(spine.front[at] * steps[1])
     plane = np.clip(volume.hu[z], -1024, 2000).astype(np.float32)

@@ -81,6 +81,7 @@ def evaluate(
     case: Case, options: Options, lpips: Lpips | None, on_slice: Callable[[int], None] = lambda done: None
 ) -> Evaluation:
     """Raises InputError where a volume, mask or markups file cannot be used, or no slices are to be compared."""
+    from SyntheticContrastLib.ct.enhanced import enhancement_note
     from SyntheticContrastLib.ct.read import read_ct
 
     assert case.ncct and case.cect and case.scect  # made_of saw to it
@@ -90,7 +91,7 @@ def evaluate(
         CECT: read_ct(case.cect, options.series),
     }
     grid = volumes[NCCT].grid
-    notes: list[str] = []
+    notes = [f"NCCT: {note}"] if (note := enhancement_note(volumes[NCCT])) else []
     record: dict[str, Any] = {}
     if case.lesions:
         record["lesions"] = _lesions(case, volumes)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from SyntheticContrastLib.ct.chest import Spine, coarse_chest, find_carina, find_lungs, find_right_dome, find_spine
 from SyntheticContrastLib.ct.errors import InputError
-from SyntheticContrastLib.ct.heart_region import _carina, _coarse, _lungs, _right_dome, _Spine, _spine
 
 Spacing = tuple[float, float, float]
 
@@ -50,14 +50,14 @@ def propose_slice_range(hu: NDArray, spacing_zyx: Spacing) -> SliceRange:
         InputError: the arch or the diaphragm is not in the CT, or not to be told.
     """
     try:
-        coarse, steps = _coarse(hu, spacing_zyx)
+        coarse, steps = coarse_chest(hu, spacing_zyx)
         z, y, x = (side * step for side, step in zip(spacing_zyx, steps, strict=True))
-        lungs = _lungs(coarse, (z, y, x))
+        lungs = find_lungs(coarse, (z, y, x))
     except InputError as error:
         raise InputError(f"no slice range found: there are no lungs in this CT, {ADVICE}") from error
-    spine = _spine(coarse, lungs, (z, y, x))
+    spine = find_spine(coarse, lungs, (z, y, x))
     note = ""
-    end = _right_dome(lungs, spine, _carina(coarse, lungs, spine, (z, y, x)), (z, y, x))
+    end = find_right_dome(lungs, spine, find_carina(coarse, lungs, spine, (z, y, x)), (z, y, x))
     if end is None:
         end = _left_diaphragm(lungs, spine, z)
         note = "the right diaphragm is not to be seen, the last slice is where the left lung gives way"
@@ -72,7 +72,7 @@ def propose_slice_range(hu: NDArray, spacing_zyx: Spacing) -> SliceRange:
     return SliceRange(top, last, note)
 
 
-def _left_diaphragm(lungs: NDArray[np.bool_], spine: _Spine, spacing_z: float) -> float | None:
+def _left_diaphragm(lungs: NDArray[np.bool_], spine: Spine, spacing_z: float) -> float | None:
     """Depth in mm where the left lung has lost a fifth of its largest area for good; None where it does not end."""
     area = np.array([np.count_nonzero(plane[:, round(x) :]) for plane, x in zip(lungs, spine.x, strict=True)])
     large = area > 0.8 * area.max()
@@ -85,7 +85,7 @@ def _arch_top(
     hu: NDArray,
     spacing: Spacing,
     lungs: NDArray[np.bool_],
-    spine: _Spine,
+    spine: Spine,
     steps: tuple[int, int, int],
     end: int,
 ) -> int:

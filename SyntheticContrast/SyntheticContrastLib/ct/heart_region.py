@@ -1,38 +1,47 @@
 """Where the heart lies in a chest CT, with or without contrast: a proposal from the image alone, without a network.
 
-The heart is looked for where it must be: between the lungs, in front of the vertebral column, below the carina and
-above the diaphragm. No threshold tells it from the liver, so its lower end is an estimate, which rather takes in some
-liver than cuts off the apex. Volumes are (Z, Y, X), Z from superior to inferior; spacing is (z, y, x) in mm.
+Soft tissue with a lung on either side of it in its slice is heart; what lies beneath a lung (liver, spleen, stomach) or
+behind the front of the spine is not. Where the lungs do not say, down to the diaphragm, a guess falls from 1 to 0 with
+the depth below the last slice in which they did. The guess is then smoothed along what looks alike (a random walk with
+priors: Grady 2005), so that the border settles at the edges that the CT shows: blood against liver with contrast, fat
+and a few HU without it. A scan whose top cuts the heart is no special case.
+
+Volumes are (Z, Y, X), Z from superior to inferior; spacing is (z, y, x) in mm.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from .chest import (
+    Floats,
+    Mask,
+    Spacing,
+    Spine,
+    coarse_chest,
+    find_carina,
+    find_lungs,
+    find_spine,
+    largest_piece,
+    opened_in_plane,
+)
 from .errors import InputError
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Spacing = tuple[float, float, float]
-
-COARSE_MM = 3.0
 FEW_MM = 60.0  # a stack this low is taken to be at the level of the heart
+LEAST_AREA_MM2 = 1000.0  # in its largest slice: less is no heart
 # How far the pericardium reaches, in mm, in people whose lungs, effusion or liver do not say.
 RIGHT_OF_SPINE = (34.0, 60.0)
 LEFT_OF_SPINE = 115.0
-BELOW_CARINA = (8.0, 116.0)
-BELOW_RIGHT_DOME = (16.0, 36.0)  # at its right border, and at the apex
-
-
-@dataclass(frozen=True)
-class _Spine:
-    """In coarse voxels, for each slice: the middle of the vertebral column, and the front of the vertebral bodies."""
-
-    x: NDArray[np.float64]
-    front: NDArray[np.float64]
+BELOW_CARINA = (8.0, 120.0)
+BEHIND_HEART_MM = 20.0  # before the spine: left atrium, oesophagus or aorta
+# What lies beneath a lung narrows downwards by (mm a mm, mm at most): the heart widens, most of all to the left.
+BENEATH_RIGHT = (0.5, 30.0)
+BENEATH_LEFT = (1.5, 70.0)
+DEPTH_MM = 60.0  # from where the lungs hold the heart between them to where nothing is heart any more
+UNSURE = 0.1  # weight of the guess where the lungs do not say
+REACH_MM = 25.0  # so far a sure voxel tells its equals what they are
+EDGE_HU = 10.0  # a step between neighbours that parts them
 
 
 def heart_region(hu: NDArray, spacing_zyx: Spacing) -> Mask:
@@ -44,156 +53,59 @@ def heart_region(hu: NDArray, spacing_zyx: Spacing) -> Mask:
     Raises:
         InputError: where there are no lungs, or nothing between them at the level of the heart.
     """
-    coarse, steps = _coarse(hu, spacing_zyx)
+    from scipy import ndimage
+
+    coarse, steps = coarse_chest(hu, spacing_zyx)
     z, y, x = (side * step for side, step in zip(spacing_zyx, steps, strict=True))
     spacing = (z, y, x)
-    lungs = _lungs(coarse, spacing)
-    spine = _spine(coarse, lungs, spacing)
-    region = _between_lungs(coarse, lungs, spine, spacing)
-    if len(coarse) * spacing[0] > FEW_MM:
-        region &= _heart_levels(coarse, lungs, spine, spacing)
-    region = _largest(_opened_in_plane(_opened(region, 9.0, spacing), 14.0, spacing))
-    if not region.any():
+    lungs = find_lungs(coarse, spacing)
+    spine = find_spine(coarse, lungs, spacing)
+    depth = np.arange(len(coarse)) * spacing[0]
+    carina = find_carina(coarse, lungs, spine, spacing) if len(coarse) * spacing[0] > FEW_MM else None
+    chest = _chest(lungs, spine, spacing)
+    if carina is not None:
+        chest[(depth < carina + BELOW_CARINA[0]) | (depth > carina + BELOW_CARINA[1] + DEPTH_MM / 4)] = False
+
+    smooth = ndimage.gaussian_filter(coarse, (0, 2.0 / spacing[1], 2.0 / spacing[2]))
+    guess, weight, soft = _guess(smooth, chest, lungs, spine, spacing)
+    if carina is not None:
+        guess *= np.clip((carina + BELOW_CARINA[1] - depth) / (DEPTH_MM / 2) + 0.5, 0.0, 1.0)[:, None, None]
+    region = np.zeros(coarse.shape, bool)
+    boxes = ndimage.find_objects((chest & (guess > 0)).astype(np.int8))
+    if boxes:
+        levels, *sides = boxes[0]
+        levels = slice(levels.start, levels.stop + round(10.0 / spacing[0]))  # nothing is heart there
+        box = (levels, *(slice(max(0, side.start - 4), side.stop + 4) for side in sides))
+        alike = _smoothed_along_what_looks_alike(smooth[box], soft[box], guess[box], weight[box], spacing)
+        region[box] = (alike > 0.5) & chest[box]
+        region = largest_piece(opened_in_plane(_opened(region, 7.0, spacing), 12.0, spacing))
+    if region.sum(axis=(1, 2)).max() * spacing[1] * spacing[2] < LEAST_AREA_MM2:
         raise InputError("no heart found: nothing lies between the lungs below the carina, give a heart mask")
     return _fine(region, steps, hu.shape, spacing)
 
 
-def _coarse(hu: NDArray, spacing: Spacing) -> tuple[Floats, tuple[int, int, int]]:
-    """Block means of about 3 mm, and the voxels a side of a block."""
-    z, y, x = (max(1, round(COARSE_MM / side)) for side in spacing)
-    depth, height, width = (-(-size // step) for size, step in zip(hu.shape, (z, y, x), strict=True))
-    coarse = np.empty((depth, height, width), np.float32)
-    for index in range(depth):  # so that a float copy of the volume never exists
-        slab = np.clip(hu[index * z : (index + 1) * z], -1024, 2000).mean(axis=0, dtype=np.float32)
-        slab = np.pad(slab, ((0, height * y - slab.shape[0]), (0, width * x - slab.shape[1])), mode="edge")
-        coarse[index] = slab.reshape(height, y, width, x).mean(axis=(1, 3))
-    return coarse, (z, y, x)
-
-
-def _lungs(coarse: Floats, spacing: Spacing) -> Mask:
-    """The large pieces of air that are denser than the air around the patient.
-
-    Raises:
-        InputError
-    """
-    from scipy import ndimage
-
-    tissue = _opened_in_plane(coarse > -300.0, 6.0, spacing)
-    back = np.quantile(np.nonzero(_largest(tissue))[1], 0.98) if tissue.any() else 0.0
-    plane = ndimage.generate_binary_structure(3, 1)
-    plane[[0, 2]] = False
-    labels, count = ndimage.label(_opened_in_plane(coarse < -450.0, 4.0, spacing), plane)
-    lungs = np.zeros(coarse.shape, bool)
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        part = labels[box] == number
-        behind = box[1].start + np.nonzero(part)[1].mean() > back  # the table
-        at_side = any(
-            side.start == 0 or side.stop == size for side, size in zip(box[1:], coarse.shape[1:], strict=True)
-        )
-        airy = -900.0 if at_side else -985.0  # air around the patient, or in the bowel
-        if part.sum() * spacing[1] * spacing[2] > 400.0 and np.median(coarse[box][part]) > airy and not behind:
-            lungs[box] |= part
-    labels, count = ndimage.label(lungs)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    lungs = (sizes > 0.05 * sizes.max())[labels]  # bowel gas is smaller
-    area = np.count_nonzero(lungs, axis=(1, 2)).max() * spacing[1] * spacing[2]
-    if area < 3000.0:
-        raise InputError("no heart found: there are no lungs around it in this volume, give a heart mask")
-    return lungs
-
-
-def _spine(coarse: Floats, lungs: Mask, spacing: Spacing) -> _Spine:
-    """From the spinal canal, a soft hole in a ring of bone; without one, from the lungs alone."""
-    from scipy import ndimage
-
-    rows = np.nonzero(lungs.any(axis=0))[0]
-    middle = np.nonzero(coarse > -300.0)[2].mean()
-    found: list[tuple[int, float, float]] = []
-    for index, plane in enumerate(coarse):
-        bone = ndimage.binary_closing(plane > 140.0, np.ones((3, 3), bool))
-        labels, _ = ndimage.label(ndimage.binary_fill_holes(bone) & ~bone)
-        for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            y, x = np.nonzero(labels[box] == number)
-            y, x = y + box[0].start, x + box[1].start
-            area = y.size * spacing[1] * spacing[2]
-            central = abs(x.mean() - middle) * spacing[2] < 50.0 and y.mean() > np.quantile(rows, 0.6)
-            if 45.0 <= area <= 700.0 and central and -30.0 < plane[y, x].mean() < 110.0:
-                found.append((index, float(x.mean()), _body_front(plane, float(x.mean()), int(y.min()), spacing)))
-    slices = np.arange(len(coarse))
-    if len(found) < 0.2 * slices.size:
-        return _Spine(*(np.full(slices.size, value) for value in _spine_from_lungs(coarse, lungs, spacing)))
-    at, x, front = np.array(found).T
-    return _Spine(_smooth_along(slices, at, x, spacing[0]), _smooth_along(slices, at, front, spacing[0]))
-
-
-def _body_front(plane: Floats, x: float, canal: int, spacing: Spacing) -> float:
-    """The row where the vertebral body before this spinal canal ends: 20 to 38 mm before it, where bone ends."""
-    half = max(1, round(6.0 / spacing[2]))
-    strip = plane[:, max(0, round(x) - half) : round(x) + half + 1].mean(axis=1)
-    nearest, farthest = canal - round(20.0 / spacing[1]), canal - round(38.0 / spacing[1])
-    for row in range(nearest, max(farthest, 0), -1):
-        if strip[row] < 110.0:
-            return float(row)
-    return float(max(canal - round(29.0 / spacing[1]), 0))
-
-
-def _spine_from_lungs(coarse: Floats, lungs: Mask, spacing: Spacing) -> tuple[float, float]:
-    """Middle and front row of the vertebral column: bone at the back of the tissue between the lungs."""
-    rows = np.nonzero(lungs.any(axis=0))[0]
-    last = int(np.quantile(rows, 0.98))
-    between = _between(lungs)[:, max(0, last - 3) : last + 1].mean(axis=(0, 1))
-    x = (
-        float(np.average(np.arange(between.size), weights=between))
-        if between.any()
-        else float(np.nonzero(coarse > -300.0)[2].mean())
-    )
-    half = max(1, round(6.0 / spacing[2]))
-    strip = np.median(coarse[:, : last + 1, max(0, round(x) - half) : round(x) + half + 1], axis=2)
-    thickness = np.argmin(np.c_[strip[:, ::-1] > 110.0, np.zeros(len(strip), bool)], axis=1)
-    mm = np.quantile(thickness, 0.25) * spacing[1]
-    return x, float(last + 1 - np.clip(mm, 9.0, 25.0) / spacing[1])
-
-
-def _smooth_along(slices: NDArray, at: NDArray, values: NDArray, spacing_z: float) -> NDArray[np.float64]:
-    """Running median (over 50 mm) of values that are known at some slices."""
-    known = np.unique(at)
-    reach = 25.0 / spacing_z
-    medians = [np.median(values[np.abs(at - index) <= reach]) for index in known]
-    return np.interp(slices, known, medians)
-
-
-def _between_lungs(coarse: Floats, lungs: Mask, spine: _Spine, spacing: Spacing) -> Mask:
-    """Soft tissue within the convex hull of both lungs, before the vertebral column."""
-    from scipy import ndimage
+def _chest(lungs: Mask, spine: Spine, spacing: Spacing) -> Mask:
+    """Before the spine, within the convex hull of both lungs, each as large as the other: one may be missing."""
     from skimage.morphology import convex_hull_image
 
-    columns = np.arange(coarse.shape[2])
-    rows = np.arange(coarse.shape[1])[:, None]
+    columns = np.arange(lungs.shape[2])
+    rows = np.arange(lungs.shape[1])[:, None]
     right = _right_border(lungs, spine, spacing)
     above, below = round(25.0 / spacing[0]), round(12.0 / spacing[0])  # higher up the lungs meet before the heart
-    hull = np.zeros(coarse.shape, bool)
-    for index in range(len(coarse)):
+    hull = np.zeros(lungs.shape, bool)
+    for index in range(len(lungs)):
         near: Mask = np.logical_or.reduce(lungs[max(0, index - above) : index + below + 1], axis=0)
-        if near.sum() < 3:
-            continue
-        sides = [near[:, columns < spine.x[index]].sum(), near[:, columns >= spine.x[index]].sum()]
-        if min(sides) < 0.35 * max(sides):  # effusion or a missing lung: the other side tells how far the chest goes
-            mirrored = np.rint(2 * spine.x[index] - columns).astype(int)
-            inside = (mirrored >= 0) & (mirrored < columns.size)
-            near[:, inside] |= near[:, mirrored[inside]]
+        mirrored = np.rint(2 * spine.x[index] - columns).astype(int)
+        inside = (mirrored >= 0) & (mirrored < columns.size)
+        near[:, inside] |= near[:, mirrored[inside]]
         if near.any(axis=1).sum() > 1 and near.any(axis=0).sum() > 1:
             hull[index] = convex_hull_image(near)
         left_mm = (columns - spine.x[index]) * spacing[2]
         hull[index] &= (rows < spine.front[index]) & (left_mm > -right) & (left_mm < LEFT_OF_SPINE)
-    # Vessels that the lungs enclose belong to them; fat before the heart does not belong to it.
-    filled = ~_opened_in_plane(~lungs, 6.0, spacing)
-    tissue = ndimage.gaussian_filter(coarse, (0, 2.0 / spacing[1], 2.0 / spacing[2])) > -25.0
-    soft = _opened_in_plane(hull & tissue & ~filled, 6.0, spacing)
-    return hull & ~filled & ~_opened_in_plane(~soft, 9.0, spacing)
+    return _inner(hull, spacing) > 4.0  # without the chest wall
 
 
-def _right_border(lungs: Mask, spine: _Spine, spacing: Spacing) -> float:
+def _right_border(lungs: Mask, spine: Spine, spacing: Spacing) -> float:
     """mm from the middle of the spine to the right border of the heart, where the right lung shows it."""
     low, high = RIGHT_OF_SPINE
     found = []
@@ -207,72 +119,85 @@ def _right_border(lungs: Mask, spine: _Spine, spacing: Spacing) -> float:
     return float(np.clip(np.quantile(found, 0.75) + 6.0, low, high)) if found else high
 
 
-def _heart_levels(coarse: Floats, lungs: Mask, spine: _Spine, spacing: Spacing) -> Mask:
-    """Below the carina, and above a diaphragm that slopes from the right border of the heart down to its apex."""
-    depth = np.arange(len(coarse)) * spacing[0]
-    carina = _carina(coarse, lungs, spine, spacing)
-    dome = _right_dome(lungs, spine, carina, spacing)
-    result = np.ones(coarse.shape, bool)
-    if carina is not None:
-        result[depth < carina + BELOW_CARINA[0]] = False
-    ends = [(dome + mm for mm in BELOW_RIGHT_DOME)] if dome is not None else []
-    bounds = np.array([list(end) for end in ends])
-    if carina is not None:
-        by_carina = carina + BELOW_CARINA[1] - np.array([20.0, 0.0])
-        bounds = np.vstack([bounds, by_carina]) if bounds.size else by_carina[None]
-    if bounds.size:
-        right, apex = bounds.max(axis=0)  # an effusion looks like a high dome; better some liver than no apex
-        left_mm = (np.arange(coarse.shape[2])[None] - spine.x[:, None]) * spacing[2]
-        end = right + (apex - right) * np.clip((left_mm + 20.0) / 80.0, 0.0, 1.0)
-        result &= (depth[:, None] <= end)[:, None, :]
+def _guess(smooth: Floats, chest: Mask, lungs: Mask, spine: Spine, spacing: Spacing) -> tuple[Floats, Floats, Mask]:
+    """The share of heart by what the lungs say (0 to 1), the weight of that, and the soft tissue: all (Z, Y, X)."""
+    left = np.arange(lungs.shape[2]) >= spine.x[:, None, None]
+    lung = ~opened_in_plane(~lungs, 8.0, spacing)  # with the vessels in it
+    whole = ~opened_in_plane(~lungs, 15.0, spacing)
+    beneath = _beneath(whole & ~left, spacing, *BENEATH_RIGHT) | _beneath(whole & left, spacing, *BENEATH_LEFT)
+    soft = (smooth > -25.0) & ~lung  # fat before the heart does not belong to it
+    possible = chest & soft & ~beneath
+    abdomen = soft & beneath
+    to_right = _first_met(np.where(abdomen, 2, lung).astype(np.int8))
+    to_left = _first_met(np.where(abdomen | (lung & ~left), 2, lung).astype(np.int8)[:, :, ::-1])[:, :, ::-1]
+    between = possible & (to_right < 2) & (to_left < 2) & ((to_right == 1) | (to_left == 1))
+
+    guess = between.astype(np.float32)
+    for index in range(1, len(guess)):
+        guess[index] = np.maximum(guess[index], guess[index - 1] - spacing[0] / DEPTH_MM)
+    guess[~possible] = 0.0
+    weight = np.where(possible & ~between, UNSURE, 1.0).astype(np.float32)
+    before = (spine.front[:, None] - np.arange(lungs.shape[1])) * spacing[1]
+    behind_heart = possible & (before < BEHIND_HEART_MM)[:, :, None]
+    guess[behind_heart] = np.minimum(guess[behind_heart], 0.5)
+    weight[behind_heart] = UNSURE
+    return guess, weight, soft
+
+
+def _beneath(lung: Mask, spacing: Spacing, narrowing: float, most: float) -> Mask:
+    """The lung and what lies straight below it, in a cone that narrows by `narrowing` mm a mm and by `most` mm."""
+    inner = _inner(lung, spacing)
+    result = np.zeros(lung.shape, bool)
+    cone = deepest = np.zeros(lung.shape[1:], np.float32)
+    for index, own in enumerate(inner):
+        cone = np.maximum(cone - narrowing * spacing[0], own)
+        deepest = np.maximum(deepest, own)
+        result[index] = (cone > 0) | (deepest > most)
     return result
 
 
-def _carina(coarse: Floats, lungs: Mask, spine: _Spine, spacing: Spacing) -> float | None:
-    """Depth in mm where the trachea, followed from the top, splits or ends; None if there is none at the top."""
+def _first_met(what: NDArray[np.int8]) -> NDArray[np.int8]:
+    """For each voxel the nearest `what` that is not 0 along its row, towards the first column; else 0."""
+    at = np.maximum.accumulate(np.where(what > 0, np.arange(what.shape[2]), 0), axis=2)
+    return np.take_along_axis(what, at, axis=2)
+
+
+def _inner(mask: Mask, spacing: Spacing) -> Floats:
+    """mm to the border of the mask within its slice; the border of the image is none."""
     from scipy import ndimage
 
-    previous: tuple[float, float] | None = None
-    last: int | None = None
-    for index, plane in enumerate(coarse):
-        labels, _ = ndimage.label(plane < -600.0)
-        airways = []
-        for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            y, x = np.nonzero(labels[box] == number)
-            place = (float(y.mean()) + box[0].start, float(x.mean()) + box[1].start)
-            before = (spine.front[index] - place[0]) * spacing[1]
-            aside = abs(place[1] - spine.x[index]) * spacing[2]
-            air = plane[box][labels[box] == number].min() < -920.0
-            if air and 40.0 <= y.size * spacing[1] * spacing[2] <= 900.0 and -12.0 < before < 110.0 and aside < 40.0:
-                apart = np.hypot(place[0] - previous[0], place[1] - previous[1]) if previous else 0.0
-                if apart * spacing[1] < 25.0:
-                    airways.append((y.size * spacing[1] * spacing[2], (np.ptp(x) + 1) * spacing[2], place))
-        airways = [one for one in airways if one[0] > 0.4 * max(airways)[0]]
-        if last is not None and (len(airways) > 1 or any(width > 32.0 for _, width, _ in airways)):
-            break
-        if len(airways) == 1 and airways[0][0] > 80.0:
-            previous, last = airways[0][2], index
-        elif last is not None and (index - last) * spacing[0] > 16.0:
-            break
-    return None if last is None else last * spacing[0]
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    inner = [ndimage.distance_transform_edt(plane, sampling=spacing[1:])[1:-1, 1:-1] for plane in padded]
+    return np.stack(inner).astype(np.float32)
 
 
-def _right_dome(lungs: Mask, spine: _Spine, carina: float | None, spacing: Spacing) -> float | None:
-    """Depth in mm where the liver rises into the right lung for good; None where lung never gives way."""
-    share = []
-    for index, plane in enumerate(lungs):
-        columns = np.clip(np.rint(spine.x[index] - np.array([105.0, 50.0]) / spacing[2]), 0, None).astype(int)
-        rows = np.clip(np.rint(spine.front[index] - np.array([85.0, 20.0]) / spacing[1]), 0, None).astype(int)
-        zone = plane[rows[0] : rows[1], columns[0] : columns[1]]
-        share.append(1.0 - zone.mean() if zone.size else 0.0)
-    solid = np.array(share) > 0.3
-    depth = np.arange(len(share)) * spacing[0]
-    if not solid[-1]:
-        return None
-    first = int(np.flatnonzero(~solid)[-1]) + 1 if (~solid).any() else 0
-    if carina is not None and not 45.0 <= depth[first] - carina <= 125.0:
-        return None
-    return float(depth[first]) if first else None
+def _smoothed_along_what_looks_alike(
+    smooth: Floats, tissue: Mask, guess: Floats, weight: Floats, spacing: Spacing
+) -> Floats:
+    """The guess spread within the tissue, less over steps of HU; with a large weight a voxel keeps its own."""
+    from scipy import sparse
+    from scipy.sparse.linalg import cg
+
+    number = np.full(tissue.shape, -1)
+    number[tissue] = np.arange(np.count_nonzero(tissue))
+    hu = np.clip(smooth, -100.0, 400.0)
+    pairs, links = [], []
+    for axis in range(3):
+        one, other = (np.moveaxis(number, axis, 0)[part].ravel() for part in (np.s_[:-1], np.s_[1:]))
+        step = np.abs(np.diff(np.moveaxis(hu, axis, 0), axis=0)).ravel()
+        both = (one >= 0) & (other >= 0)
+        pairs.append(np.stack([one[both], other[both]]))
+        links.append((REACH_MM / spacing[axis]) ** 2 * np.exp(-step[both] / EDGE_HU))
+    (one, other), link = np.concatenate(pairs, axis=1), np.concatenate(links)
+    size = np.count_nonzero(tissue)
+    graph = sparse.coo_matrix((np.r_[link, link], (np.r_[one, other], np.r_[other, one])), (size, size)).tocsr()
+    own = weight[tissue].astype(np.float64)
+    equations = sparse.diags(np.asarray(graph.sum(axis=1)).ravel() + own) - graph
+    start = guess[tissue].astype(np.float64)
+    found, _ = cg(equations, own * start, x0=start, rtol=1e-3, maxiter=300, M=sparse.diags(1.0 / equations.diagonal()))
+    result = np.zeros(tissue.shape, np.float32)
+    result[tissue] = found
+    return result
 
 
 def _fine(region: Mask, steps: tuple[int, int, int], shape: tuple[int, ...], spacing: Spacing) -> Mask:
@@ -286,31 +211,6 @@ def _fine(region: Mask, steps: tuple[int, int, int], shape: tuple[int, ...], spa
     result = np.zeros([side * step for side, step in zip(region.shape, steps, strict=True)], bool)
     result[tuple(slice(part.start * step, part.stop * step) for part, step in zip(box, steps, strict=True))] = fine
     return result[: shape[0], : shape[1], : shape[2]]
-
-
-def _between(mask: Mask) -> Mask:
-    """Voxels outside the mask with the mask to the left and to the right of them in their row."""
-    right = np.maximum.accumulate(mask, axis=2)
-    left = np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
-    return right & left & ~mask
-
-
-def _largest(mask: Mask) -> Mask:
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask)
-    return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count else mask
-
-
-def _opened_in_plane(mask: Mask, by: float, spacing: Spacing) -> Mask:
-    """Without what is narrower than twice `by` mm in its slice; the border of the image cuts nothing off."""
-    from scipy import ndimage
-
-    reach_y, reach_x = int(by / spacing[1]), int(by / spacing[2])
-    y, x = np.ogrid[-reach_y : reach_y + 1, -reach_x : reach_x + 1]
-    disc = ((y * spacing[1]) ** 2 + (x * spacing[2]) ** 2 <= by**2)[None]
-    kept = ndimage.binary_erosion(mask, disc, border_value=1)
-    return ndimage.binary_dilation(kept, disc)
 
 
 def _opened(mask: Mask, by: float, spacing: Spacing) -> Mask:

@@ -320,11 +320,12 @@ class GeneratePanel:
             if self.entered:
                 self.compare.show()
         text = _("Done: {name}, on {device} ({reason}). Synthetic - not for diagnosis.")
-        self.result = text.format(
+        text = text.format(
             name=generation.output.GetName(),
             device=generation.started.get("device", ""),
             reason=generation.started.get("device_reason", ""),
         )
+        self.result = withWarnings(text, generation)
 
     def rememberSpeed(self, generation: Generation) -> None:
         card, seconds = generation.order.bundle.card, generation.progress.secondsElapsed
@@ -538,9 +539,15 @@ class GeneratePanel:
             return generation.message or _("Cancelling ...")
         if generation is not None and generation.started:
             text = _("Generating with {model} on {device}. You can go on working in Slicer.")
-            return text.format(model=generation.started["model"], device=generation.started["device"])
+            text = text.format(model=generation.started["model"], device=generation.started["device"])
+            return withWarnings(text, generation)
         if generation is not None:
             return _("Starting ...")
         if self.generateWhenChecked:
             return _("Checking the Python packages ...")
         return self.result or why or _("Ready.")
+
+
+def withWarnings(text: str, generation: Generation) -> str:
+    """The text, and below it what the run warned of."""
+    return "\n".join([text, *(_("Warning: {message}").format(message=one) for one in generation.warnings)])

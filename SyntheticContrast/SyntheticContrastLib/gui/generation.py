@@ -72,6 +72,7 @@ class Generation(VTKObservationMixin):
         outcome: "" before the end, then "done", "cancelled" or "failed".
         firstLook: the picture of the middle slice, a PNG that is there as long as the run goes on; None before.
         message: why it failed and what to do, in one line; or why it was cancelled, unless the user did.
+        warnings: what the run warned of, each in a line.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Generation(VTKObservationMixin):
         self.progress = Progress()
         self.firstLook: Path | None = None
         self.started: dict[str, Any] = {}  # the fields of the event "start": device, device_reason, ...
+        self.warnings: list[str] = []
         self.changes: list[dict[str, Any]] = []  # of tissues, of the event "written"
         self._child: Child = child or ChildProcess()
         self._onProgress, self._onFinished, self._onLog = onProgress, onFinished, onLog
@@ -190,6 +192,8 @@ class Generation(VTKObservationMixin):
             self.started = event
         elif name == "first_look":
             self.firstLook = Path(event["path"])
+        elif name == "warning":
+            self.warnings.append(sentence(event["message"]))
         elif name == "written":
             self.changes = event["changes"]
         elif name == "end":
