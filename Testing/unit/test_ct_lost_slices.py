@@ -153,6 +153,18 @@ def test_a_series_of_pages_is_not_passed_over_beside_another(tmp_path: Path) -> 
     assert read_ct(tmp_path, ["1.2.3.4"]).hu.shape == (5, 10, 12)
 
 
+def test_a_multi_frame_series_of_one_file_is_not_passed_over_beside_another(tmp_path: Path) -> None:
+    def frames(ds: Dataset, k: int) -> None:
+        ds.NumberOfFrames, ds.PixelData = 2, ds.PixelData * 2
+
+    save_all(tmp_path / "a", ct_slices(series_uid="1.2.3.4"))
+    save_all(tmp_path / "b", ct_slices(chest_values((1, 10, 12)), series_uid="1.2.3.5"), frames)
+    with pytest.raises(InputError, match=r"2 CT series.*1\.2\.3\.5 \(1 slices, not usable\)"):
+        read_ct(tmp_path)
+    with pytest.raises(InputError, match=r"IM0000\.dcm holds 2 frames"):
+        read_ct(tmp_path, ["1.2.3.5"])
+
+
 def test_a_derived_ct_whose_own_name_sounds_synthetic_is_read(tmp_path: Path) -> None:
     def derived(ds: Dataset, k: int) -> None:
         ds.ImageType, ds.SeriesDescription = ["DERIVED", "SECONDARY", "AXIAL"], "Synthetic graft, discectomy 3 mm"

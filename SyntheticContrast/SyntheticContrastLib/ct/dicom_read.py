@@ -123,9 +123,7 @@ def _slices_in_hu(slices: Sequence[SliceHeader]) -> Iterator[NDArray]:
     for number, one in enumerate(slices, 1):
         try:
             with quiet_libraries():
-                dataset = pydicom.dcmread(
-                    one.path, specific_tags=_PIXEL_TAGS, force=True
-                )  # the header was read already
+                dataset = pydicom.dcmread(one.path, specific_tags=_PIXEL_TAGS, force=True)  # it may have no preamble
                 hu = _to_hu(dataset, one.path)
         except OSError as error:
             raise InputError(f"cannot open {one.path.name}: {error.strerror or 'not readable'}") from error
@@ -147,11 +145,8 @@ def _to_hu(dataset: Any, path: Path) -> NDArray:
     if syntax is not None and syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
         if _high_bit(dataset) != dataset.BitsStored - 1:
             raise InputError(f"{path.name} is compressed and keeps its values in unusual bits: export it uncompressed")
-        stored = (
-            np.rint((_decode(dataset, path) - intercept) / slope)
-            if slope
-            else np.zeros((dataset.Rows, dataset.Columns))
-        )
+        decoded = _decode(dataset, path) - intercept
+        stored = np.rint(decoded / slope) if slope else decoded
     else:
         if dataset["PixelData"].is_undefined_length:
             raise InputError(f"{path.name} is compressed and does not say how: export it again")

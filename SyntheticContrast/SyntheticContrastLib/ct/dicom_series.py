@@ -77,6 +77,7 @@ class UnusableSlice:
 
     series_uid: str
     reason: str
+    is_page: bool = False  # it has no place in the patient at all
 
 
 def find_series(folder: Path, series_uids: Sequence[str] = (), allow_synthetic: bool = False) -> list[SliceHeader]:
@@ -110,7 +111,7 @@ def find_series(folder: Path, series_uids: Sequence[str] = (), allow_synthetic: 
             others[found] += 1
     _refuse_lost_slices(not_dicom, [one.path for group in series.values() for one in group])
 
-    pages = {uid for uid, group in unusable.items() if uid not in series and len(group) == 1}
+    pages = {uid for uid, (first, *more) in unusable.items() if uid not in series and not more and first.is_page}
     real = {uid for uid in series if allow_synthetic or not series[uid][0].is_synthetic}
     candidates = real | set(unusable) - pages
     named = [uid for uid in dict.fromkeys(series_uids) if uid in series or uid in unusable]
@@ -203,7 +204,8 @@ def _classify(path: Path, header: Any) -> SliceHeader | UnusableSlice | str:
     if sop_class == _DICOMDIR:
         return ""
     modality = str(header.get("Modality") or "")
-    if own != stated == CT_IMAGE_STORAGE if own else stated != CT_IMAGE_STORAGE and modality in ("", "CT"):
+    cut_off = own and own != stated == CT_IMAGE_STORAGE
+    if cut_off or (not own and stated != CT_IMAGE_STORAGE and modality in ("", "CT")):
         raise InputError(f"{path.name} is a damaged DICOM file, it does not say what it is: copy or export it again")
     if sop_class in _MULTI_FRAME_CT:
         return "multi-frame CT"
@@ -215,9 +217,8 @@ def _classify(path: Path, header: Any) -> SliceHeader | UnusableSlice | str:
     series_uid = str(header.get("SeriesInstanceUID") or "")
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
-        return _unusable(
-            series_uid, f"{path.name} holds {frames} frames of CT: convert it to single-frame DICOM, or to NRRD"
-        )
+        reason = f"{path.name} holds {frames} frames of CT: convert it to single-frame DICOM, or to NRRD"
+        return _unusable(series_uid, reason)
     try:
         if modality != "CT":
             raise ValueError("a CT slice whose modality is not CT")
@@ -253,13 +254,13 @@ def _classify(path: Path, header: Any) -> SliceHeader | UnusableSlice | str:
         )
         if "Columns" not in header:  # they stand behind the identity, which may be cut off itself
             raise InputError(reason) from None
-        return _unusable(series_uid, reason)
+        return _unusable(series_uid, reason, is_page="ImagePositionPatient" not in header)
 
 
-def _unusable(series_uid: str, reason: str) -> UnusableSlice:
+def _unusable(series_uid: str, reason: str, is_page: bool = False) -> UnusableSlice:
     if not series_uid:  # it may belong to any
         raise InputError(reason)
-    return UnusableSlice(series_uid, reason)
+    return UnusableSlice(series_uid, reason, is_page)
 
 
 def _is_synthetic(header: Any, image_type: list[str]) -> bool:
