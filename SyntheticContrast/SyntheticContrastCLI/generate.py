@@ -208,7 +208,8 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
         lambda index: convert_one(tasks[index], converter, args, report),
         report,
     )
-    wait_for_others()
+    if args.cases:
+        wait_for_others()
     return status
 
 

@@ -170,3 +170,12 @@ def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Mo
     with atomic_folder(tmp_path / "series", overwrite=True) as temporary:
         (temporary / "new.dcm").write_text("result")
     assert seen == [["old.dcm"], ["new.dcm"]] and everything(tmp_path) == ["series", "series/new.dcm"]
+
+
+def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    left = [".partial-abc_1-A_sCECT.nii.gz", ".partial-x-.partial-y-A_sCECT.nii.gz", ".partial-x-a_scect.nii.gz"]
+    others = [".partial-abc_1-AB_sCECT.nii.gz", "A_sCECT.nii.gz"]
+    for name in left + others:
+        (tmp_path / name).write_text("half")
+    atomic.clear_partial([tmp_path / "A_sCECT.NII.GZ"])
+    assert everything(tmp_path) == sorted(others)

@@ -68,7 +68,10 @@ def small(tmp_path_factory):
 def first_run(inputs):
     """The cohort with one broken case, one without sCECT, a column that may tell the patient; as it was evaluated."""
     folder, rows = inputs
-    rows = [dict(row, study_date="20240101", dose=f"{index % 2}") for index, row in enumerate(rows)]
+    rows = [
+        dict(row, study_date="20240101", dose=f"{index % 2}", mask="Doe_John/m.nii.gz")
+        for index, row in enumerate(rows)
+    ]
     (folder / "Doe_John.nrrd").write_bytes((folder / rows[0]["cect"]).read_bytes()[:3000])
     rows.append(dict(rows[0], case_id="broken", cect="Doe_John.nrrd"))
     rows.append(dict(rows[1], case_id="incomplete", scect=""))
@@ -199,6 +202,7 @@ def test_the_page_is_whole_says_its_conventions_and_names_no_patient(first_run):
         "ddof 1",
         "broken: the cect cannot be read",
         "column study_date: left out, it may tell who a patient is",
+        "column mask: left out, its cells are paths",
         "vendor: Siemens",
     ):
         assert said in text, said

@@ -128,6 +128,34 @@ def test_chambers_against_a_reference(files, measure, tmp_path, phantom):
     assert int(row["slices"]) == len(slices)
 
 
+def test_of_masks_with_several_labels_the_named_ones_are_taken(files, measure, tmp_path):
+    for name, other in (("heart", 2), ("reference", 5)):
+        image = sitk.ReadImage(str(files / f"{name}.nrrd"))
+        labels = sitk.GetArrayFromImage(image)
+        labels[:3, :40, :40] = other  # far away
+        several = sitk.GetImageFromArray(labels)
+        several.CopyInformation(image)
+        sitk.WriteImage(several, str(tmp_path / f"{name}.nrrd"))
+    (tmp_path / "cases.csv").write_text(
+        f"case_id,scect,heart_mask,heart_label,chambers,chambers_label\na,{files / 'cect.nrrd'},heart.nrrd,1,"
+        "reference.nrrd,1\n"
+    )
+    plain = ["--volume", files / "cect.nrrd", "--threshold", 250]
+    masks = ["--heart-mask", tmp_path / "heart.nrrd", "--reference", tmp_path / "reference.nrrd"]
+    done = measure("chambers", *plain, *masks, "--heart-label", 1, "--output", tmp_path / "c.csv")
+    assert done.status == 2 and "reference.nrrd has 2 labels, 1, 5: name the one to take" in done.err
+    done = measure(
+        "chambers", *plain, *masks, "--heart-label", 1, "--reference-label", 1, "--output", tmp_path / "c.csv"
+    )
+    assert done.status == 0, done.err
+    whole = ["--heart-mask", files / "heart.nrrd", "--reference", files / "reference.nrrd"]
+    assert measure("chambers", *plain, *whole, "--output", tmp_path / "w.csv").status == 0
+    cohort = ["--cases", tmp_path / "cases.csv", "--threshold", 250, "--output", tmp_path / "cohort"]
+    assert measure("chambers", *cohort).status == 0
+    found = [table(path)[0] for path in (tmp_path / "c.csv", tmp_path / "w.csv", tmp_path / "cohort" / "chambers.csv")]
+    assert len({(row["chambers_ml"], row["reference_ml"], row["dice"]) for row in found}) == 1
+
+
 def test_chambers_without_mask_and_reference(files, measure, tmp_path):
     done = measure("chambers", "--volume", files / "cect.nrrd", "--output", tmp_path / "c.csv", "--keep-largest")
     assert done.status == 0, done.err

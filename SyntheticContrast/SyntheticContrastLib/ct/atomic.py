@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,22 +15,22 @@ from pathlib import Path
 from .errors import InputError
 
 PREFIX = ".partial-"
-LONGEST_NAME = 230  # bytes: file systems take 255, of which the temporary name needs some
+LONGEST_NAME = 215  # bytes: file systems take 255, of which temporary names need some
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary file beside `path`; rename it to `path` when the block ends well, else remove it.
 
-    The temporary name ends as `path` does, in small letters, for writers that go by the extension. An existing file is
-    replaced. Missing parent folders are made, and removed again if the block fails.
+    The temporary name ends as `path` does, its extension in small letters, for writers that go by it. An existing file
+    is replaced. Missing parent folders are made, and removed again if the block fails.
 
     Raises:
         OSError: the disk did not take it all.
     """
     path = Path(path)
     with _parents(path):
-        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=f"-{path.name.lower()}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=f"-{_small_suffix(path.name)}", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -54,9 +55,9 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or (not overwrite and any(path.iterdir()))):
-        raise InputError(f"{path.name} already exists: choose another output, or allow it to be overwritten")
+        raise InputError(f"{final_name(path)} already exists: choose another output, or allow it to be overwritten")
     with _parents(path):
-        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=f"-{path.name.lower()}", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=f"-{path.name}", dir=path.parent))
         try:
             yield temporary
             for file in temporary.rglob("*"):
@@ -89,13 +90,24 @@ def clear_partial(paths: Iterable[Path]) -> None:
         names.setdefault(path.parent, set()).add(path.name.lower())
     for folder, wanted in names.items():
         for found in folder.glob(f"{PREFIX}*"):
-            # mkstemp's own part of a name has no dash
-            if found.name.removeprefix(PREFIX).partition("-")[2] not in wanted:
+            if final_name(found).lower() not in wanted:
                 continue
             if found.is_dir():
                 shutil.rmtree(found, ignore_errors=True)
             else:
                 found.unlink(missing_ok=True)
+
+
+def final_name(path: Path) -> str:
+    """What a file will be called that has a temporary name now."""
+    name = path.name
+    while name.startswith(PREFIX):  # a file that becomes whole within another's block has two
+        name = name.removeprefix(PREFIX).partition("-")[2]  # mkstemp's own part of a name has no dash
+    return name
+
+
+def _small_suffix(name: str) -> str:
+    return re.sub(r"(\.[A-Za-z]+)+$", lambda found: found[0].lower(), name)
 
 
 def _to_disk(file: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from .atomic import atomic_file
+from .atomic import atomic_file, final_name
 from .errors import InputError
 from .names import check_name
 from .quiet import quiet_libraries
@@ -55,18 +55,16 @@ def write_image(
     if description:
         image.SetMetaData("ITK_FileNotes" if nifti else "description", description[:79] if nifti else description)
     with atomic_file(path) as temporary:
-        write_whole(temporary, image, compress or nifti, path.name)
+        write_whole(temporary, image, compress or nifti)
 
 
-def write_whole(path: Path, image: SimpleITK.Image, compress: bool, name: str = "") -> None:
+def write_whole(path: Path, image: SimpleITK.Image, compress: bool) -> None:
     """Write .nrrd, .nii or .nii.gz, in small letters, and read the voxels back.
-
-    name: what the file is called in a message, if not as it is now.
 
     Raises:
         OSError: the disk did not take it all.
     """
-    name = name or path.name
+    name = final_name(path)
     try:
         with quiet_libraries():
             SimpleITK.WriteImage(image, str(path), useCompression=compress)
