@@ -49,8 +49,8 @@ def test_a_crop_around_the_heart(shared_data):
     image = SimpleITK.GetImageFromArray(heart.astype(np.uint8))
     image.SetSpacing(volume.spacing_zyx[::-1])
     away = SimpleITK.GetArrayFromImage(SimpleITK.SignedMaurerDistanceMap(image, False, False, True))
-    assert region[heart].mean() > 0.93
-    assert (away[region] > 10).mean() < 0.12
+    assert region[heart].mean() > 0.9
+    assert (away[region] > 10).mean() < 0.06
 
 
 # mL at least and at most; discs in the heart and in the liver, placed by eye: [z, y, x, radius] in voxels.
