@@ -1,5 +1,6 @@
-"""How a heart model does on a patient that its training run left out.
+"""The volumes of the heart region of all CTs; or how a heart model does on a patient that its training run left out.
 
+python Testing/realdata/heart_report.py
 python Testing/realdata/heart_report.py --model BUNDLE --data PREPARED --case ID [--threshold 190]
 
 Within the heart mask, on the slices with chambers: MAE in HU and PSNR in dB in the window 350/50, VNC and sCECT against
@@ -17,6 +18,8 @@ sys.path += [str(REPOSITORY / "SyntheticContrast"), str(REPOSITORY / "SyntheticC
 import numpy as np
 
 from SyntheticContrastLib.analysis.chambers import compare_chambers, threshold_chambers
+from SyntheticContrastLib.ct.heart_region import heart_region
+from SyntheticContrastLib.ct.read import read_ct
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
 from SyntheticContrastLib.models.bundle import find_bundle
 from SyntheticContrastLib.synthesis.convert import Converter
@@ -24,14 +27,32 @@ from SyntheticContrastLib.synthesis.device import choose
 from SyntheticContrastTrainingLib.prepared import CECT, CHAMBERS, HEART, NCCT, open_volume, read_manifest
 from SyntheticContrastTrainingLib.validation import compare
 
+DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def write_volumes():
+    paths = [path for folder in ("pairs", "cect", "ncct") for path in sorted((DATA / folder).glob("*"))]
+    print("| CT | slices | heart region, mL | in slices |\n|---|---|---|---|")
+    for path in [*(one for one in paths if "boxes" not in one.name), DATA / "cta-crops/pulmonary/ct.nii.gz"]:
+        volume = read_ct(path)
+        region = heart_region(volume.hu, volume.spacing_zyx)
+        ml = region.sum() * np.prod(volume.spacing_zyx) / 1000
+        slices = np.flatnonzero(region.any(axis=(1, 2)))
+        name = str(path.relative_to(DATA)).removesuffix(".nii.gz")
+        print(f"| {name} | {len(region)} | {ml:.0f} | {slices[0]} to {slices[-1]} |")
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a bundle's name or folder")
-    parser.add_argument("--data", required=True, type=Path, help="folder that prepare.py made")
-    parser.add_argument("--case", required=True)
+    parser.add_argument("--model", help="a bundle's name or folder")
+    parser.add_argument("--data", type=Path, help="folder that prepare.py made")
+    parser.add_argument("--case")
     parser.add_argument("--threshold", type=float, default=190.0, help="HU")
     args = parser.parse_args()
+    if args.model is None:
+        return write_volumes()
+    if args.data is None or args.case is None:
+        parser.error("--model needs --data and --case")
     case = next(case for case in read_manifest(args.data) if case.case_id == args.case)
     ncct, cect, heart, chambers = (
         np.asarray(open_volume(args.data, case, name)) for name in (NCCT, CECT, HEART, CHAMBERS)
