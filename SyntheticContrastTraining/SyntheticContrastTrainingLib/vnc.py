@@ -1,17 +1,11 @@
 """Simulated virtual non-contrast (VNC): a contrast chest CT (CECT) with its iodine taken out.
 
-Most archives hold only contrast CTs, so the non-contrast partner of a training pair is made here. What has to be right
-is what a network could otherwise read the answer from: the noise, the edges of chambers and vessels, and bone.
+Most archives hold only contrast CTs, so the non-contrast partner of a training pair is made here. Iodine is what an
+edge-preserving smoothing leaves above the HU that tissue has without contrast, inside the body, and outside bone and
+oral contrast. What blood, bone and oral contrast are is told from the even lumps of the smoothed image: by their level
+against that of the aorta, a shell denser than they are, contact with gas, and their place before or behind the aorta.
 
-Every voxel lies on the way from a darker to a brighter tissue. The two are found by walking down and up the image until
-it is level (the LH histogram of Sereda et al. 2006). Each is given its unenhanced HU, and the voxel keeps its place
-between them: an edge of blood to fat becomes a lower edge of the same width, and an edge of blood to myocardium, which
-have the same HU without contrast, disappears. Where both tissues stay as they are, so does the voxel.
-
-An edge that is made lower takes its noise with it, which would show where the blood was. What is missing is made up by
-random noise of the same spectrum and strength as that of the blood.
-
-Volumes are (Z, Y, X) in HU, Z from superior to inferior; spacing is (z, y, x) in mm.
+Volumes are (Z, Y, X) in HU, Z from superior to inferior, rows from front to back; spacing is (z, y, x) in mm.
 """
 
 from __future__ import annotations
@@ -22,37 +16,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SyntheticContrastTrainingLib.vnc_masks import (
-    HEART_HU,
-    Anatomy,
-    Floats,
-    Mask,
-    Spacing,
-    find_anatomy,
-    masked_mean,
-    ramp,
-)
-
-VNC_VERSION = 3  # counts up whenever the same CECT gives another VNC
+VNC_VERSION = 4  # counts up whenever the same CECT gives another VNC
 BLOOD_HU = 40.0  # unenhanced blood
-LUNG_HU = -850.0  # between the vessels
-TISSUE_HU = 62.0  # no unenhanced soft tissue away from bone is expected above this
+HEART_HU = 48.0  # unenhanced myocardium and what else lies by the blood
+LIVER_HU, KIDNEY_HU = 62.0, 30.0  # the brightest and the darkest unenhanced organ
+LEAST_HU = 85.0  # blood below this is not taken for enhanced
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+ORGAN, BLOOD, BONE, ORAL = range(4)
 
 
 @dataclass(frozen=True)
 class VirtualNonContrast:
-    """`vnc_hu` and `iodine_hu` (Z, Y, X) int16, whose sum is the CECT; `blood_hu`, the level of the enhanced blood."""
+    """`vnc_hu` and `iodine_hu` (Z, Y, X) int16, whose sum is the CECT; `blood_hu`, the level of the aorta."""
 
     vnc_hu: NDArray[np.int16]
     iodine_hu: NDArray[np.int16]
     blood_hu: float
 
 
-def simulate_vnc(cect_hu: NDArray[Any], spacing_zyx: Spacing) -> VirtualNonContrast:
-    """Take the iodine out of a contrast chest CT (Z, Y, X) in HU.
+def simulate_vnc(cect_hu: NDArray[Any], spacing_zyx: Spacing, native_hu: float = BLOOD_HU) -> VirtualNonContrast:
+    """Take the iodine out of a contrast chest CT (Z, Y, X) in HU, and leave blood at `native_hu`.
 
-    A CT without a blood pool of at least 85 HU comes back unchanged, with `blood_hu` NaN. The same CECT gives the same
-    VNC: the random noise is seeded. `iodine_hu` includes the noise that was exchanged, and can be negative for that.
+    A CT without enhanced blood comes back unchanged, with `blood_hu` NaN. The same CECT gives the same VNC.
 
     Raises:
         ValueError: if the array does not have three axes.
@@ -64,162 +52,18 @@ def simulate_vnc(cect_hu: NDArray[Any], spacing_zyx: Spacing) -> VirtualNonContr
     level = float("nan")
     box = body_box(hu)
     if box is not None:
-        vnc, level = unenhanced(hu[box], spacing_zyx)
-        iodine[box] = np.rint(hu[box] - vnc)
+        hu = hu[box]
+        smooth = smoothed(hu)
+        step = max(1, round(1.5 / spacing_zyx[1]))
+        spacing = (spacing_zyx[0], step * spacing_zyx[1], step * spacing_zyx[2])
+        coarse = smooth[:, ::step, ::step]
+        body = body_mask(coarse)
+        aorta = find_aorta(np.where(body, coarse, -1000), spacing)
+        if aorta is not None:
+            level = aorta[0]
+            kinds = sort_tissue(coarse, body, *aorta, spacing)
+            iodine[box] = np.rint(iodine_of(hu, smooth, kinds, body, level, native_hu, spacing, step))
     return VirtualNonContrast((cect_hu - iodine).astype(np.int16), iodine, level)
-
-
-def unenhanced(hu: Floats, spacing: Spacing) -> tuple[Floats, float]:
-    """The VNC (Z, Y, X) in HU and the blood level in HU (the CECT and NaN where there is no enhanced blood)."""
-    from scipy import ndimage
-
-    noise = noise_sd(hu)
-    smooth = guided_smooth(hu, noise, spacing)
-    anatomy = find_anatomy(smooth, noise, local_sd(hu, sigma=1.5 / spacing[1]) < max(3.0 * noise, 45.0), spacing)
-    if anatomy is None:
-        return hu, float("nan")
-
-    core = ndimage.binary_erosion(anatomy.blood, ndimage.generate_binary_structure(3, 2))
-    inside = guided_smooth(hu, noise, spacing, core, width=9.0)
-    pure = pure_hu(smooth, anatomy)
-    residual = np.where(core, hu - inside, hu - smooth)
-
-    low, high = edge_ends(smooth, step=0.4 * noise)
-    rise = smooth.ravel()[high] - smooth.ravel()[low]
-    pure_low = pure.ravel()[low]
-    slope = np.clip((pure.ravel()[high] - pure_low) / np.maximum(rise, 1.0), 0.0, 1.0)
-    on_edge = pure_low + slope * (hu - smooth.ravel()[low])
-    edge = ramp(rise, 1.5 * noise, 3.5 * noise)
-    trusted = core & (edge == 0.0)
-    sd, calm = noise_levels(residual, trusted, noise, spacing)
-    vnc = edge * on_edge + (1.0 - edge) * (pure + residual * calm)
-    kept = (1.0 - edge) * calm + edge * slope
-    lost = np.sqrt(np.clip(1.0 - kept**2, 0.0, 1.0))
-    vnc += lost * sd * noise_like(np.where(trusted, residual, 0.0), lost > 0.05)
-    return dim_lung_vessels(vnc, hu, anatomy, spacing).astype(np.float32), anatomy.level
-
-
-def pure_hu(smooth: Floats, anatomy: Anatomy) -> Floats:
-    """HU without contrast (Z, Y, X) of what each voxel would be if it were one tissue.
-
-    Blood is set to its level. Bone is left, and of all else what is above the HU of unenhanced tissue goes, without a
-    step.
-    """
-    heart = 1.0 - ramp(anatomy.from_pool, 12.0, 25.0)
-    ceiling = TISSUE_HU + heart * (HEART_HU - TISSUE_HU)
-    excess = np.maximum(smooth - (ceiling - 10.0), 0.0)
-    excess -= 10.0 * (1.0 - np.exp(-excess / 10.0))
-    pure = smooth - excess * ramp(anatomy.from_bone, 0.7, 2.5)
-    pure[anatomy.blood] = BLOOD_HU
-    return np.where(anatomy.bone, smooth, pure)
-
-
-def edge_ends(smooth: Floats, step: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Flat indices (Z, Y, X) of the ends of the edge on which each voxel lies, the dark end and the bright one.
-
-    From each voxel the way leads in plane to the steepest neighbour, eight times at most, as long as that is at least
-    `step` HU a voxel.
-    """
-    height, width = smooth.shape[1:]
-    index = np.arange(smooth.size, dtype=np.intp).reshape(smooth.shape)
-    ends = []
-    for sign in (-1.0, 1.0):
-        padded = np.pad(sign * smooth, ((0, 0), (1, 1), (1, 1)), constant_values=-1e6)
-        here = padded[:, 1:-1, 1:-1]
-        steepest = np.full(smooth.shape, step, dtype=np.float32)
-        target = index.copy()
-        for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
-            rise = padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] - here
-            rise /= np.hypot(dy, dx)
-            steeper = rise > steepest
-            steepest[steeper] = rise[steeper]
-            target[steeper] = (index + (dy * width + dx))[steeper]
-        for _ in range(3):
-            target = target.ravel()[target]
-        ends.append(target)
-    return ends[0], ends[1]
-
-
-def noise_levels(residual: Floats, trusted: Mask, noise: float, spacing: Spacing) -> tuple[Floats, Floats]:
-    """SD of the noise (Z, Y, X) in HU, and the factor that takes streaks in the blood down to it.
-
-    The SD is that of the trusted voxels around, but no more than 1.3 times what it is there on the whole.
-    """
-    square = np.minimum(residual**2, (6.0 * noise) ** 2)
-    around = np.sqrt(masked_mean(square, trusted, tuple(10.0 / side for side in spacing)))
-    usual = float(np.median(around[trusted])) if trusted.any() else noise
-    sd = np.where(around > 0.0, np.clip(around, 0.7 * usual, 1.3 * usual), usual)
-    here = np.sqrt(masked_mean(residual**2, trusted, tuple(2.5 / side for side in spacing)))
-    calm = np.where(trusted, np.minimum(1.0, 1.2 * sd / np.maximum(here, 1.0)), 1.0)
-    return sd, calm
-
-
-def noise_like(sample: Floats, wanted: Mask) -> Floats:
-    """Random noise (Z, Y, X) of SD 1 with the spectrum of `sample`, within the bounds of `wanted`; elsewhere zero.
-
-    White noise is given the amplitudes of the sample, of which only a part needs to be other than zero.
-    """
-    from scipy import fft, ndimage
-
-    noise = np.zeros_like(sample)
-    box = ndimage.find_objects(wanted.astype(np.int8))
-    if not box or not sample[box[0]].any():
-        return noise
-    part = sample[box[0]]
-    shape = [fft.next_fast_len(side, real=True) for side in part.shape]
-    white = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    shaped = fft.irfftn(fft.rfftn(white) * np.abs(fft.rfftn(part, shape)), shape)
-    noise[box[0]] = (shaped / shaped.std())[tuple(slice(side) for side in part.shape)]
-    return noise
-
-
-def dim_lung_vessels(vnc: Floats, hu: Floats, anatomy: Anatomy, spacing: Spacing) -> Floats:
-    """The VNC with the thin vessels of the lungs dimmed: what is above lung loses the iodine's share of it."""
-    from scipy import ndimage
-
-    share = (anatomy.level - BLOOD_HU) / (anatomy.level - LUNG_HU)
-    weight = ndimage.gaussian_filter(anatomy.lung_vessels.astype(np.float32), (0.0, 1.0, 1.0))
-    weight = np.minimum(2.0 * weight, 1.0)
-    dimmed = hu - share * np.maximum(hu - LUNG_HU, 0.0)
-    return np.where(weight > 0.01, np.minimum(vnc, (1.0 - weight) * vnc + weight * dimmed), vnc)
-
-
-def guided_smooth(hu: Floats, noise: float, spacing: Spacing, mask: Mask | None = None, width: float = 5.0) -> Floats:
-    """Edge-preserving mean in plane over `width` mm: the self-guided filter of He et al. 2010, edges of 3 noise SD.
-
-    With a mask, only what is inside it counts, so that nothing leaks in; zero where no such voxel is near.
-    """
-    from scipy import ndimage
-
-    side = 2 * max(1, round(0.5 * width / spacing[1])) + 1
-    inside = np.ones_like(hu) if mask is None else mask.astype(np.float32)
-    count = np.maximum(ndimage.uniform_filter(inside, (1, side, side)), 1e-3)
-
-    def average(values: Floats) -> Floats:
-        return ndimage.uniform_filter(values * inside, (1, side, side)) / count
-
-    mean = average(hu)
-    variance = np.maximum(average(hu * hu) - mean * mean, 0.0)
-    gain = (variance / (variance + (3.0 * noise) ** 2)).astype(np.float32)
-    return average(gain) * hu + average(mean * (1.0 - gain))
-
-
-def local_sd(hu: Floats, sigma: float) -> Floats:
-    """Standard deviation (HU) under an in-plane Gaussian of `sigma` voxels."""
-    from scipy import ndimage
-
-    mean = ndimage.gaussian_filter(hu, (0.0, sigma, sigma))
-    square = ndimage.gaussian_filter(hu * hu, (0.0, sigma, sigma))
-    return np.sqrt(np.maximum(square - mean * mean, 0.0))
-
-
-def noise_sd(hu: Floats) -> float:
-    """Noise (HU): the median local SD of soft tissue, 15 HU where there is none."""
-    from scipy import ndimage
-
-    sd = local_sd(hu, 2.0)
-    tissue = np.abs(ndimage.gaussian_filter(hu, (0.0, 2.0, 2.0)) - 50.0) < 40.0
-    return float(np.clip(np.median(sd[tissue]), 5.0, 40.0)) if tissue.any() else 15.0
 
 
 def body_box(hu: Floats) -> tuple[slice, slice, slice] | None:
@@ -232,3 +76,233 @@ def body_box(hu: Floats) -> tuple[slice, slice, slice] | None:
         used = np.flatnonzero(solid.any(axis=tuple(other for other in range(3) if other != axis)))
         box.append(slice(max(0, int(used[0]) - 8), int(used[-1]) + 9))
     return box[0], box[1], box[2]
+
+
+def smoothed(hu: Floats) -> Floats:
+    """The CT (Z, Y, X) in HU without what is finer than its tissues: total variation, slice by slice."""
+    from scipy import ndimage
+    from skimage.restoration import denoise_tv_chambolle
+
+    fine = np.abs(hu - ndimage.uniform_filter(hu, (1, 3, 3)))[np.abs(hu - 40.0) < 150.0]
+    weight = max(0.03, 0.0015 * float(np.median(fine))) if fine.size else 0.03
+    planes = np.clip(hu, -1000.0, 1500.0) / 1000.0
+    return 1000.0 * np.stack([denoise_tv_chambolle(plane, weight=weight, max_num_iter=30) for plane in planes])
+
+
+def body_mask(smooth: Floats) -> Mask:
+    """The largest solid object with what it encloses in plane: no table, no arms' sleeves."""
+    from scipy import ndimage
+
+    solid = ndimage.binary_opening(smooth > -290.0, np.ones((1, 5, 5)))
+    labels, _ = ndimage.label(solid)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in labels == np.argmax(sizes)])
+
+
+def find_aorta(smooth: Floats, spacing: Spacing) -> tuple[float, Mask] | None:
+    """Level (HU) and core (Z, Y, X) of the aorta: the longest pile of bright, even discs; None if there is none.
+
+    A disc is 13 to 44 mm wide, has no rim brighter than itself and is dark all around. It is looked for in slices
+    about 5 mm apart, under several thresholds, because its level is not known.
+    """
+    from scipy import ndimage
+
+    apart = max(1, round(5.0 / spacing[0]))
+    rows, columns = np.arange(smooth.shape[1])[:, None], np.arange(smooth.shape[2])
+    reach = [round(30.0 / side) for side in spacing[1:]]
+    discs = np.zeros(smooth.shape, dtype=np.float32)
+    for z in range(min(apart // 2, len(smooth) - 1), len(smooth), apart):
+        for threshold in (300.0, 200.0, 130.0, LEAST_HU):
+            radii = ndimage.distance_transform_edt(smooth[z] > threshold, sampling=spacing[1:])
+            peaks = (radii == ndimage.maximum_filter(radii, 9)) & (radii > 6.5) & (radii < 22.0)
+            for y, x in np.argwhere(peaks):
+                near = np.s_[max(0, y - reach[0]) : y + reach[0] + 1, max(0, x - reach[1]) : x + reach[1] + 1]
+                values = smooth[z][near]
+                away = np.hypot((rows[near[0]] - y) * spacing[1], (columns[near[1]] - x) * spacing[2]) / radii[y, x]
+                core, rim, ring = values[away < 0.6], values[(away > 0.7) & (away < 1.1)], (away > 1.25) & (away < 1.6)
+                level = float(np.median(core))
+                even = core.std() < 0.08 * level + 4.0 and np.percentile(rim, 80) < 1.1 * level
+                if even and (values[ring] < 0.6 * level + 30.0).mean() > 0.66:
+                    discs[z : z + apart][(slice(None), *near)][:, away < 0.6] = level
+    labels, count = ndimage.label(discs > 0)
+    if not count:
+        return None
+    middle = float(np.median(np.nonzero(smooth > -300.0)[2]))
+    scores = []
+    for part in ndimage.find_objects(labels):
+        height, row, column = part[0].stop - part[0].start, part[1].stop + part[1].start, part[2].stop + part[2].start
+        scores.append(height * row * (1.0 - abs(0.5 * column / middle - 1.0)))
+    core = labels == int(np.argmax(scores)) + 1
+    return float(np.median(smooth[core])), core
+
+
+def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: Spacing) -> NDArray[np.int8]:
+    """ORGAN, BLOOD, BONE (and calcium, each with what it encloses) or ORAL (contrast) for each voxel (Z, Y, X).
+
+    Even lumps are sorted one by one, and grow along the gradient over all that is bright.
+    """
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
+    bright = (smooth > max(LEAST_HU, 0.5 * level + 25.0)) & body
+    steep = np.hypot(*(ndimage.gaussian_filter(smooth, (0.0, 0.8, 0.8), order) for order in ((0, 1, 0), (0, 0, 1))))
+    inner = ndimage.distance_transform_edt(bright, sampling=spacing)
+    labels, _ = ndimage.label((inner > 3.0) & (steep < 0.12 * level))
+    sizes = np.bincount(labels.ravel()) * float(np.prod(spacing)) / 1000.0
+    gas, lung = air(smooth, body, spacing)
+    top = ndimage.maximum_filter(smooth, (1, 3, 3))
+    planes = np.flatnonzero(aorta.any(axis=(1, 2)))
+    back = np.interp(range(len(smooth)), planes, [np.flatnonzero(aorta[z].any(axis=1))[-1] for z in planes])
+    row = np.arange(smooth.shape[1])[None, :, None]
+    behind = np.broadcast_to(row > back[:, None, None] + 6.0 / spacing[1], smooth.shape)
+    width = round(30.0 / spacing[1])
+    front = np.argmax(lung.any(axis=2), axis=1) + 15.0 / spacing[1]  # what is before that may be the sternum
+    chest = lung.sum(axis=(1, 2)) > 0.2 * body.sum(axis=(1, 2))  # too high for bowel
+    columns = np.flatnonzero(body.any(axis=(0, 1)))
+    central = np.zeros(smooth.shape[2], dtype=bool)
+    central[int(0.75 * columns[0] + 0.25 * columns[-1]) : int(0.25 * columns[0] + 0.75 * columns[-1])] = True
+    amid = (between(lung) | (chest[:, None, None] & central)) & (row > front[:, None, None]) & ~behind
+    before = amid & (row < back[:, None, None] - 20.0 / spacing[1])  # no spine
+    amid |= ndimage.uniform_filter(lung.astype(np.float32), (1, width, width)) > 0.5
+
+    marks = np.zeros(smooth.shape, dtype=np.int32)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if sizes[number] < 0.15:
+            continue
+        pad = tuple(slice(max(0, side.start - 5), side.stop + 5) for side in box)
+        lump = labels[pad] == number
+        away = distance_to(lump, spacing)
+        ring = (away > 2.0) & (away < 6.0)
+        median = float(np.median(smooth[pad][lump]))
+        shell = float((top[pad][ring] > median + max(50.0, 0.15 * level)).mean())
+        touch = float((gas[pad] & (away < 6.0)).sum()) / np.count_nonzero(lump)
+        place = float(amid[pad][lump].mean())
+        kind = kind_of(median, level, shell, touch, place, before[pad][lump].mean() > 0.5, behind[pad][lump].mean() > 0.5)
+        if (aorta[pad] & lump).any(): kind = BLOOD
+        DEBUG.append((number, round(float(sizes[number]),1), round(median), round(shell,2), round(touch,3), round(float(behind[pad][lump].mean()),2), round(place,2), [round(float(q)) for q in np.argwhere(lump).mean(0)+[p.start for p in pad]], round(float(smooth[pad][lump].std()/level),2), bool((aorta[pad] & lump).any()),"ORGAN BLOOD BONE ORAL".split()[kind]))
+        marks[pad][lump] = kind + 1
+
+    lumps = distance_to(np.isin(marks, (BLOOD + 1, ORAL + 1)), spacing) < 4.0
+    dense = ndimage.binary_opening((smooth > max(1.3 * level, level + 100.0)) & body, np.ones((1, 2, 2))) & ~lumps
+    parts, count = ndimage.label(dense)
+    every = np.arange(count + 1)
+    veins = (ndimage.mean(before, parts, every) > 0.8) & (np.bincount(parts.ravel()) * np.prod(spacing) > 250.0)
+    marks[dense & (marks == 0)] = BONE + 1
+    marks[dense & veins[parts]] = BLOOD + 1
+    kinds = watershed(steep, marks, mask=bright | (marks > 0)) - 1
+    rest, count = ndimage.label(bright & (kinds < 0))
+    kinds = np.maximum(kinds, ORGAN)
+    if count:
+        every = np.arange(1, count + 1)
+        bony = (ndimage.maximum(smooth, rest, every) > min(0.9 * level, 320.0)) & (ndimage.mean(amid, rest, every) < 0.5)
+        kinds[np.isin(rest, every[bony])] = BONE
+    free = kinds != BLOOD
+    kinds[enclosed(kinds == BONE, spacing) & free] = BONE
+    return kinds.astype(np.int8)
+
+
+def kind_of(median: float, level: float, shell: float, touch: float, amid: float, before: bool, behind: bool) -> int:
+    """What an even lump is, by its level over that of the aorta, the share of its surface under a denser shell, the
+    gas that it touches, and the share of it between the lungs."""
+    if shell > 0.25 and not before:
+        return BONE
+    if behind:
+        return BONE if shell > 0.1 or median > max(1.3 * level, 300.0) else ORGAN
+    if amid > 0.2:
+        return BLOOD if median > 0.6 * level else ORGAN
+    return ORAL if touch > 0.01 or median > 200.0 else ORGAN
+
+
+def between(mask: Mask) -> Mask:
+    """Voxels (Z, Y, X) with the mask to the left and to the right of them in their row."""
+    return np.maximum.accumulate(mask, axis=2) & np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
+
+
+def enclosed(bone: Mask, spacing: Spacing) -> Mask:
+    """Bone (Z, Y, X) with the marrow and the canal in it: dilated by 7 mm in plane, holes of up to 15 cm2 filled, eroded."""
+    from scipy import ndimage
+
+    filled = bone.copy()
+    for plane, full in zip(bone, filled, strict=True):
+        if plane.any():
+            near = np.pad(distance_to(plane, spacing[1:]) <= 7.0, 1)
+            holes, _ = ndimage.label(~near)
+            small = np.bincount(holes.ravel()) * spacing[1] * spacing[2] < 1500.0
+            small[0] = True
+            full |= ndimage.distance_transform_edt(small[holes], sampling=spacing[1:])[1:-1, 1:-1] > 7.0
+    return filled
+
+
+def iodine_of(
+    hu: Floats,
+    smooth: Floats,
+    kinds: NDArray[np.int8],
+    body: Mask,
+    level: float,
+    native_hu: float,
+    spacing: Spacing,
+    step: int,
+) -> Floats:
+    """Iodine (Z, Y, X) in HU on the grid of `hu`; `kinds`, `body` and `spacing` are of every `step`-th voxel in plane.
+
+    Each voxel keeps its place between the darkest and the brightest tissue around it, once these are unenhanced, so
+    that edges and thin vessels lose their share. The brighter an organ, the darker it was (kidney 30, spleen 50 HU).
+    """
+    from scipy import ndimage
+
+    def fine(values: NDArray[Any], order: int = 1) -> Floats:
+        factors = (1.0, hu.shape[1] / values.shape[1], hu.shape[2] / values.shape[2])
+        values = values.astype(np.float32)
+        return ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True) if step > 1 else values
+
+    stays = distance_to(kinds == BONE, spacing) <= 1.2
+    stays |= distance_to(kinds == ORAL, spacing) <= 4.0
+    stays &= kinds != BLOOD
+    changes = fine(body, 0) * np.clip(1.6 - 1.6 * fine(stays), 0.0, 1.0)
+    by_heart = np.clip(2.0 - fine(np.minimum(distance_to(kinds == BLOOD, spacing), 60.0)) / 12.0, 0.0, 1.0)
+
+    def unenhanced(values: Floats) -> Floats:
+        organ = np.clip(LIVER_HU - 0.2 * (values - LIVER_HU), KIDNEY_HU, LIVER_HU)
+        return np.minimum(values, organ + by_heart * (HEART_HU - organ))
+
+    low = ndimage.minimum_filter(smooth, (1, 5, 5))
+    high = ndimage.maximum_filter(np.where(changes > 0.0, smooth, -1000.0), (1, 5, 5))
+    place = np.clip((smooth - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
+    dark, light = unenhanced(low), unenhanced(high)
+    iodine = changes * np.maximum(smooth - (dark + place * (light - dark)), 0.0)
+
+    rest = hu - smooth
+    sd = np.sqrt(ndimage.gaussian_filter(rest**2, (0.0, 2.5 * step / spacing[1], 2.5 * step / spacing[2])))
+    tissue = np.abs(smooth - 40.0) < 40.0
+    noise = float(np.median(sd[tissue])) if tissue.any() else 10.0
+    calm = np.minimum(1.0, 1.2 * noise / np.maximum(sd, 1.0))  # what the smoothing missed of edges and streaks
+    iodine += np.clip(iodine / 40.0, 0.0, 1.0) * (1.0 - calm) * rest
+    return iodine - np.clip(iodine / (level - HEART_HU), 0.0, 1.0) * (native_hu - HEART_HU)
+
+
+def air(smooth: Floats, body: Mask, spacing: Spacing) -> tuple[Mask, Mask]:
+    """Masks (Z, Y, X) of bowel gas and of lung. Gas has no tissue in it, or fills less than 10 cm2 in every slice."""
+    from scipy import ndimage
+
+    thin = (smooth < -400.0) & body
+    labels, count = ndimage.label(ndimage.binary_erosion(thin, np.ones((1, 3, 3))))
+    lung = np.zeros(count + 1, dtype=bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        part = labels[box] == number
+        area = part.sum(axis=(1, 2)).max() * spacing[1] * spacing[2] / 100.0
+        lung[number] = area > (10.0 if smooth[box][part].mean() > -945.0 else 60.0)
+    lungs = ndimage.binary_dilation(lung[labels], np.ones((1, 5, 5))) & thin
+    return ndimage.binary_dilation((labels > 0) & ~lung[labels], np.ones((1, 5, 5))) & thin & ~lungs, lungs
+
+
+def distance_to(mask: Mask, spacing: Spacing) -> Floats:
+    """Distance (mm) of every voxel to the mask; 1000 mm where the mask is empty."""
+    from scipy import ndimage
+
+    if not mask.any():
+        return np.full(mask.shape, 1000.0, dtype=np.float32)
+    return ndimage.distance_transform_edt(~mask, sampling=spacing).astype(np.float32)
+
+
+DEBUG = []

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from SyntheticContrastLib.ct.phantom import thorax_phantom
-from SyntheticContrastTrainingLib.vnc import edge_ends, noise_like, simulate_vnc
+from SyntheticContrastTrainingLib.vnc import find_aorta, simulate_vnc
 
 POOLS = ("aorta", "left_ventricle", "right_ventricle", "left_atrium", "right_atrium", "vena_cava", "pulmonary_artery")
 
@@ -32,7 +32,7 @@ def in_plane_gradient(hu):
 def test_vnc_and_iodine_add_up_to_the_cect(phantom, made):
     assert made.vnc_hu.dtype == made.iodine_hu.dtype == np.int16
     assert np.array_equal(made.vnc_hu + made.iodine_hu, phantom.cect)
-    assert ndimage.gaussian_filter(made.iodine_hu.astype(np.float32), (0, 3, 3)).min() > -5  # but for exchanged noise
+    assert ndimage.gaussian_filter(made.iodine_hu.astype(np.float32), (0, 3, 3)).min() > -5  # but for its noise
     assert abs(made.blood_hu - 350) < 15
 
 
@@ -81,26 +81,42 @@ def test_noise_at_the_edges_of_the_blood_is_that_of_the_ncct(phantom, made):
     assert 0.75 < made_up / true < 1.25
 
 
-def test_edge_ends_are_the_two_tissues_beside_an_edge():
-    hu = np.tile(np.array([0, 0, 0, 20, 100, 180, 200, 200, 200], np.float32), (1, 5, 1))
-    low, high = (hu.ravel()[ends] for ends in edge_ends(hu, step=5))
-    assert np.all(low[0, 2, 3:6] == 0)
-    assert np.all(high[0, 2, 3:6] == 200)
-    assert np.all(low[0, 2, :2] == high[0, 2, :2])  # level ground is its own end
+def test_the_aorta_is_the_longest_pile_of_even_discs():
+    """A denser vein is shorter, a vertebra has a shell, and a larger lump is no disc."""
+    spacing = (5.0, 1.5, 1.5)
+    z, y, x = np.ogrid[:20, :120, :160]
+    hu = np.full((20, 120, 160), 40, np.float32)
+
+    def cylinder(row, column, radius):
+        return np.broadcast_to(np.hypot(y - row, x - column) * 1.5 < radius, hu.shape)
+
+    hu[cylinder(75, 75, 16)] = 500  # cortex
+    hu[cylinder(75, 75, 12)] = 300  # marrow
+    hu[cylinder(70, 95, 12)] = 300
+    hu[cylinder(35, 60, 9) & (z < 10)] = 900
+    hu[10:, 20:60, 80:140] = 280
+    level, core = find_aorta(hu, spacing)
+    assert level == 300
+    assert not (core & ~cylinder(70, 95, 12)).any()
+    hu[cylinder(70, 95, 12)] = 80  # weaker than what is taken for contrast
+    assert find_aorta(np.minimum(hu, 84), spacing) is None
 
 
-def test_noise_like_has_the_spectrum_of_its_sample_and_is_the_same_again():
-    sample = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 30, (8, 64, 64)).astype(np.float32), (0, 1, 1))
-    sample[:, :, 40:] = 0
-    everywhere = np.ones(sample.shape, bool)
-    noise = noise_like(sample, everywhere)
+@pytest.mark.parametrize("native", [18, 58])
+def test_blood_is_left_at_the_native_level_that_is_asked_for(phantom, native):
+    part = np.s_[10:18]
+    made = simulate_vnc(phantom.cect[part], phantom.spacing_zyx, native_hu=native)
+    for name in ("left_ventricle", "aorta"):
+        pool = interior(phantom, name)[part]
+        assert abs(made.vnc_hu[part.start - 10 :][pool].mean() - native) < 8
+    muscle = phantom.mask("myocardium")[part]
+    assert muscle.sum() == 0 or abs(made.vnc_hu[muscle].mean() - 48) < 15
 
-    def neighbours(values):
-        return np.corrcoef(values[:, :, 1:].ravel(), values[:, :, :-1].ravel())[0, 1]
 
-    assert abs(noise.std() - 1) < 0.1
-    assert abs(neighbours(noise) - neighbours(sample[:, :, :40])) < 0.05
-    assert np.array_equal(noise, noise_like(sample, everywhere))
+def test_the_same_cect_gives_the_same_vnc(phantom):
+    part = phantom.cect[12:16]
+    first, again = (simulate_vnc(part, phantom.spacing_zyx) for _ in range(2))
+    assert np.array_equal(first.vnc_hu, again.vnc_hu)
 
 
 def test_small_lung_vessels_lose_their_iodine(phantom, made):
