@@ -178,9 +178,26 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
         shell = float((top[pad][ring] > median + max(50.0, 0.15 * level)).mean())
         touch = float((gas[pad] & (away < 6.0)).sum()) / np.count_nonzero(lump)
         place = float(amid[pad][lump].mean())
-        kind = kind_of(median, level, shell, touch, place, before[pad][lump].mean() > 0.5, behind[pad][lump].mean() > 0.5)
-        if (aorta[pad] & lump).any(): kind = BLOOD
-        DEBUG.append((number, round(float(sizes[number]),1), round(median), round(shell,2), round(touch,3), round(float(behind[pad][lump].mean()),2), round(place,2), [round(float(q)) for q in np.argwhere(lump).mean(0)+[p.start for p in pad]], round(float(smooth[pad][lump].std()/level),2), bool((aorta[pad] & lump).any()),"ORGAN BLOOD BONE ORAL".split()[kind]))
+        kind = kind_of(
+            median, level, shell, touch, place, before[pad][lump].mean() > 0.5, behind[pad][lump].mean() > 0.5
+        )
+        if (aorta[pad] & lump).any():
+            kind = BLOOD
+        DEBUG.append(
+            (
+                number,
+                round(float(sizes[number]), 1),
+                round(median),
+                round(shell, 2),
+                round(touch, 3),
+                round(float(behind[pad][lump].mean()), 2),
+                round(place, 2),
+                [round(float(q)) for q in np.argwhere(lump).mean(0) + [p.start for p in pad]],
+                round(float(smooth[pad][lump].std() / level), 2),
+                bool((aorta[pad] & lump).any()),
+                ["ORGAN", "BLOOD", "BONE", "ORAL"][kind],
+            )
+        )
         marks[pad][lump] = kind + 1
 
     lumps = distance_to(np.isin(marks, (BLOOD + 1, ORAL + 1)), spacing) < 4.0
@@ -195,7 +212,9 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
     kinds = np.maximum(kinds, ORGAN)
     if count:
         every = np.arange(1, count + 1)
-        bony = (ndimage.maximum(smooth, rest, every) > min(0.9 * level, 320.0)) & (ndimage.mean(amid, rest, every) < 0.5)
+        bony = (ndimage.maximum(smooth, rest, every) > min(0.9 * level, 320.0)) & (
+            ndimage.mean(amid, rest, every) < 0.5
+        )
         kinds[np.isin(rest, every[bony])] = BONE
     free = kinds != BLOOD
     kinds[enclosed(kinds == BONE, spacing) & free] = BONE

@@ -40,7 +40,7 @@ def convert(slices, size, step, cases):
     from SyntheticContrastLib.synthesis.device import choose
 
     compute = choose("cpu")
-    converter = Converter(find_bundle(), compute, step)
+    converter = Converter(find_bundle("SyntheticContrast-choi2021-demo"), compute, step)
     hu = np.random.default_rng(0).integers(-1000, 400, (slices, size, size), np.int16)
     volume = CTVolume(hu, Grid.axial(hu.shape, (3.0, 0.7, 0.7)))
     started = time.perf_counter()

@@ -40,7 +40,7 @@ def inference(result):
         f"| {name} | {row['mean_hu']:.2f} | {row['max_hu']:.0f} |"
         for name, row in result["accuracy_of_the_shipped_model"].items()
     ]
-    text += table("| the shipped model, against plain fp32 | mean HU | largest HU |", rows)
+    text += table("| SyntheticContrast-choi2021-demo, against plain fp32 | mean HU | largest HU |", rows)
     for engine, parts in result["profile"].items():
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in parts.items())
         text += f"Where the time of a window goes with {engine} in bf16: {shares}.\n\n"
@@ -80,7 +80,7 @@ def growth(result):
         for row in rows
     ]
     engine = found["slices"][0]["compute"].split(", ")[-1]
-    text = f"The shipped model on whole volumes, {engine} (start-up left out):\n\n"
+    text = f"SyntheticContrast-choi2021-demo on whole volumes, {engine} (start-up left out):\n\n"
     text += "![Time and memory against slices, size, step and cases](Testing/benchmarks/results/growth.png)\n\n"
     return text + table("| slices | in plane | step | cases | seconds | peak MiB |", rows)
 

@@ -1,4 +1,4 @@
-"""From the contrast CTs of ../shared/data to a bundle that generate.py uses, in three commands, for both papers."""
+"""From the CTs of ../shared/data to a bundle that generate.py uses, in three commands: both papers, and shares."""
 
 import subprocess
 import sys
@@ -37,7 +37,6 @@ def chain(cases, folder, recipe, settings, scan, capsys):
 
 
 def test_choi(shared_data, tmp_path, capsys):
-    assert all(case.cect.is_file() for case in read_cases(HERE / "training_cases.csv"))  # of the shipped model
     cases = tmp_path / "cases.csv"
     cases.write_text(f"case_id,cect\ncta,{shared_data / CTA}\n", encoding="utf-8")
     settings = ("gf=2", "steps=2", "crop=256", "final_crop=256")
@@ -54,3 +53,15 @@ def test_santini(shared_data, tmp_path, capsys):
     before, after = chain(labels / "cases_santini.csv", tmp_path, "santini2018", settings, shared_data / CTA, capsys)
     changed = np.maximum(before, -1000) != np.maximum(after, -1000)
     assert 0.02 < changed.mean() < 0.9  # the heart region only
+
+
+def test_shares(shared_data, tmp_path, capsys):
+    listed = read_cases(HERE / "training_cases.csv")  # of the shipped model
+    assert all(path.exists() for case in listed for path in (case.ncct, case.cect) if path)
+    cases = tmp_path / "cases.csv"
+    alone = shared_data / "pairs" / "hcc-013-08_unenhanced.nii.gz"
+    rows = ("case_id,ncct,cect,phase", f"cta,,{shared_data / CTA},arterial", f"alone,{alone},,unenhanced")
+    cases.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    settings = ("widths=[2,3,4,4,4]", "steps=2", "crop=48", "final_crop=48", "depth=8")
+    before, after = chain(cases, tmp_path, "share", settings, shared_data / CTA, capsys)
+    assert not np.array_equal(before, after)

@@ -23,7 +23,7 @@ from SyntheticContrastLib.ct.volume import CTVolume, Grid
 from SyntheticContrastLib.ct.write import write_image
 
 DATA = REPOSITORY.parent / "shared" / "data"
-CASES = Path(__file__).with_name("training_cases.csv")  # paths relative to DATA
+CASES = Path(__file__).with_name("training_cases.csv")
 ENHANCED_SLICES = (1, 4, 5, 6, 7, 9, 13, 15, 16, 18, 21, 22, 25, 28)  # rows of slices2d_tcga.csv
 UNENHANCED_SLICES = (29, 30, 31, 33, 34, 35, 36, 38, 39, 41)
 REPEATED, SLICE_MM = 8, 3.0  # slices of a volume, as many as one of 24 mm has on the canonical grid
@@ -38,7 +38,10 @@ def main():
     with CASES.open(encoding="utf-8") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames
-        rows = [row | {name: str(DATA / row[name]) for name in ("ncct", "cect") if row[name]} for row in reader]
+        rows = [
+            row | {name: str((CASES.parent / row[name]).resolve()) for name in ("ncct", "cect") if row[name]}
+            for row in reader
+        ]
     rows += [single_slice(args.output, number) for number in ENHANCED_SLICES + UNENHANCED_SLICES]
     if unknown := set(args.without) - {row["patient"] for row in rows}:
         parser.error(f"no patient {sorted(unknown)[0]}")
