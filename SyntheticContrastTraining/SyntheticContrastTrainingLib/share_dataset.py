@@ -26,7 +26,7 @@ from SyntheticContrastTrainingLib.share_targets import (
 )
 
 LEVEL_RISE_HU = 350.0 - UNENHANCED_HU  # of blood in the CECT that stands for the shares, in pictures and validation
-AROUND_BLOOD = 0.67  # share of the patches whose middle lies near blood of its slice
+AROUND_BLOOD = 0.45  # share of the patches whose middle lies near blood of its slice; the others lie anywhere
 UNENHANCED_EVERY = 3  # slices of a CT without a partner, of which one is the middle of a patch
 TILT = 5.0  # degrees about the axes in plane, to either side
 STRETCH = 0.07  # of each axis, on top of the magnification
