@@ -539,6 +539,9 @@ def bad_reference(scene, kind):
     else:
         node = add_grid(scene, "Reference", (2, 2, 2), (20, 20, 20), kind="vtkMRMLLabelMapVolumeNode")[0]
         assert slicer.util.arrayFromVolume(node).sum() == 0
+        if kind == "two labels":
+            slicer.util.arrayFromVolume(node)[5:8] = 1
+            slicer.util.arrayFromVolume(node)[8:12] = 2
 
 
 @pytest.mark.parametrize(
@@ -547,6 +550,7 @@ def bad_reference(scene, kind):
         ("empty", "The segmentation Reference is empty: draw a segment, or choose another one."),
         ("an empty segment", "The reference Reference marks no voxel of CT: choose the chambers of this patient."),
         ("elsewhere", "The reference Reference marks no voxel of CT: choose the chambers of this patient."),
+        ("two labels", "Reference has 2 labels: convert it to a segmentation, and choose one of its segments."),
         ("an empty label map", "The reference Reference marks no voxel of CT: choose the chambers of this patient."),
     ],
 )
