@@ -132,7 +132,7 @@ def find_aorta(smooth: Floats, spacing: Spacing) -> tuple[float, Mask] | None:
     scores = []
     for part in ndimage.find_objects(labels):
         height, row, column = part[0].stop - part[0].start, part[1].stop + part[1].start, part[2].stop + part[2].start
-        scores.append(height * row * (1.0 - abs(0.5 * column / middle - 1.0)))
+        scores.append(height * row * (1.0 - abs(0.5 * column / middle - 1.0)) * np.sqrt(discs[part].max()))
     core = labels == int(np.argmax(scores)) + 1
     return float(np.median(smooth[core])), core
 
@@ -176,32 +176,13 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
         ring = (away > 2.0) & (away < 6.0)
         median = float(np.median(smooth[pad][lump]))
         shell = float((top[pad][ring] > median + max(50.0, 0.15 * level)).mean())
-        touch = float((gas[pad] & (away < 6.0)).sum()) / np.count_nonzero(lump)
-        place = float(amid[pad][lump].mean())
-        kind = kind_of(
-            median, level, shell, touch, place, before[pad][lump].mean() > 0.5, behind[pad][lump].mean() > 0.5
-        )
-        if (aorta[pad] & lump).any():
-            kind = BLOOD
-        DEBUG.append(
-            (
-                number,
-                round(float(sizes[number]), 1),
-                round(median),
-                round(shell, 2),
-                round(touch, 3),
-                round(float(behind[pad][lump].mean()), 2),
-                round(place, 2),
-                [round(float(q)) for q in np.argwhere(lump).mean(0) + [p.start for p in pad]],
-                round(float(smooth[pad][lump].std() / level), 2),
-                bool((aorta[pad] & lump).any()),
-                ["ORGAN", "BLOOD", "BONE", "ORAL"][kind],
-            )
-        )
+        touch = np.count_nonzero(gas[pad] & (away < 6.0)) / np.count_nonzero(lump)
+        place = [float(where[pad][lump].mean()) for where in (amid, before, behind)]
+        kind = BLOOD if (aorta[pad] & lump).any() else kind_of(median, level, shell, touch, *place)
         marks[pad][lump] = kind + 1
 
-    lumps = distance_to(np.isin(marks, (BLOOD + 1, ORAL + 1)), spacing) < 4.0
-    dense = ndimage.binary_opening((smooth > max(1.3 * level, level + 100.0)) & body, np.ones((1, 2, 2))) & ~lumps
+    lumps = distance_to(np.isin(marks, (BLOOD + 1, ORAL + 1)), spacing) < 3.2
+    dense = (smooth > max(1.3 * level, level + 100.0)) & body & ~lumps
     parts, count = ndimage.label(dense)
     every = np.arange(count + 1)
     veins = (ndimage.mean(before, parts, every) > 0.8) & (np.bincount(parts.ravel()) * np.prod(spacing) > 250.0)
@@ -221,16 +202,19 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
     return kinds.astype(np.int8)
 
 
-def kind_of(median: float, level: float, shell: float, touch: float, amid: float, before: bool, behind: bool) -> int:
-    """What an even lump is, by its level over that of the aorta, the share of its surface under a denser shell, the
-    gas that it touches, and the share of it between the lungs."""
-    if shell > 0.25 and not before:
+def kind_of(median: float, level: float, shell: float, gas: float, amid: float, before: float, behind: float) -> int:
+    """What an even lump of a median HU is, the aorta being at `level`.
+
+    The rest are shares of it: of its surface under a denser shell, of gas at it to its volume, and of its volume amid
+    the lungs, before the spine, and behind the aorta.
+    """
+    if shell > 0.25 and before < 0.5:
         return BONE
-    if behind:
+    if behind > 0.5:
         return BONE if shell > 0.1 or median > max(1.3 * level, 300.0) else ORGAN
     if amid > 0.2:
         return BLOOD if median > 0.6 * level else ORGAN
-    return ORAL if touch > 0.01 or median > 200.0 else ORGAN
+    return ORAL if gas > 0.01 or median > 200.0 else ORGAN
 
 
 def between(mask: Mask) -> Mask:
@@ -239,7 +223,7 @@ def between(mask: Mask) -> Mask:
 
 
 def enclosed(bone: Mask, spacing: Spacing) -> Mask:
-    """Bone (Z, Y, X) with the marrow and the canal in it: dilated by 7 mm in plane, holes of up to 15 cm2 filled, eroded."""
+    """Bone (Z, Y, X) with its marrow and the canal: dilated by 7 mm in plane, holes of up to 15 cm2 filled, eroded."""
     from scipy import ndimage
 
     filled = bone.copy()
@@ -322,6 +306,3 @@ def distance_to(mask: Mask, spacing: Spacing) -> Floats:
     if not mask.any():
         return np.full(mask.shape, 1000.0, dtype=np.float32)
     return ndimage.distance_transform_edt(~mask, sampling=spacing).astype(np.float32)
-
-
-DEBUG = []

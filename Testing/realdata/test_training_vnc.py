@@ -90,3 +90,50 @@ def test_little_of_the_enhancement_is_left(volumes):
     bright = (cect[heart] > 180) & (cect[heart] < 350)
     assert bright.sum() > 50000
     assert (vnc[heart][bright] > 120).mean() < 0.06
+
+
+# Circles placed by eye, (z, y, x) and radius in voxels: what contrast fills, and what must stay.
+CIRCLES = {
+    "hcc-007-1997": {"aorta": (25, 238, 307, 6), "spleen": (25, 270, 408, 8), "marrow": (25, 250, 252, 6)},
+    "hcc-011-10": {"aorta": (22, 252, 272, 8), "oral contrast": (22, 238, 362, 12), "marrow": (22, 300, 236, 7)},
+    "hcc-013-08": {"aorta": (40, 268, 255, 6), "oral contrast": (40, 198, 348, 12), "marrow": (40, 320, 246, 8)},
+}
+EXPECTED = {"aorta": (40, 12), "spleen": (50, 20)}  # unenhanced HU and what it may be off
+
+
+@pytest.mark.parametrize("name", CIRCLES)
+def test_aorta_and_spleen_lose_their_iodine_and_oral_contrast_and_marrow_do_not(shared_data, name):
+    ct = read_ct(shared_data / "pairs" / f"{name}_arterial.nii.gz")
+    first = min(max(CIRCLES[name]["aorta"][0] - 5, 0), len(ct.hu) - 10)
+    part = slice(first, first + 10)
+    made = simulate_vnc(ct.hu[part], ct.spacing_zyx)
+    rows, columns = np.ogrid[: ct.hu.shape[1], : ct.hu.shape[2]]
+    for place, (z, y, x, radius) in CIRCLES[name].items():
+        circle = np.hypot(rows - y, columns - x) <= radius
+        before, after = (float(hu[z - first][circle].mean()) for hu in (ct.hu[part], made.vnc_hu))
+        wanted, tolerance = EXPECTED.get(place, (before, 5))
+        assert abs(after - wanted) < tolerance, f"{place}: {before:.0f} to {after:.0f} HU"
+
+
+# One slice range of each CT with heart and aorta in it, and the level of its aorta.
+LEVELS = {
+    "cect/lidc-idri-0001_arterial_2.5mm": (70, 400),
+    "cect/rider-0117_pulmonary_2.4mm": (10, 235),
+    "cect/cptac-pda-c3n-00249_late_3mm": (55, 110),
+    "cect/hcc-002_arterial": (8, 350),
+    "cect/hcc-015_arterial": (2, 480),
+    "cta-crops/pulmonary/ct": (46, 480),
+    "cta-crops/aorta/ct": (45, 480),
+    "pairs/hcc-007-1997_portal": (5, 150),
+    "pairs/hcc-007-1998_arterial": (5, 270),
+    "pairs/hcc-011-10_arterial": (2, 300),
+    "pairs/hcc-013-08_arterial": (5, 230),
+}
+
+
+@pytest.mark.parametrize("path", LEVELS)
+def test_no_ct_that_shows_heart_and_aorta_is_refused(shared_data, path):
+    ct = read_ct(shared_data / f"{path}.nii.gz")
+    first, level = LEVELS[path]
+    made = simulate_vnc(ct.hu[first : first + 8], ct.spacing_zyx)
+    assert abs(made.blood_hu - level) < 0.15 * level
