@@ -146,8 +146,11 @@ def bundle(path: Path, version: int) -> None:
     from unit.tiny import tiny_card
 
     torch.manual_seed(version)
-    shutil.rmtree(path / str(version), ignore_errors=True)
-    write_bundle(path / str(version), Generator(gf=1), replace(tiny_card(), architecture_arguments={"gf": 1}))
+    target, aside = path / str(version), path / f".replaced-{version}"
+    shutil.rmtree(aside, ignore_errors=True)
+    if target.exists():  # by its name at once: the trial may be killed here, too
+        target.rename(aside)
+    write_bundle(target, Generator(gf=1), replace(tiny_card(), architecture_arguments={"gf": 1}))
 
 
 def bundles(path: Path) -> str:
