@@ -164,6 +164,8 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
     central[int(0.75 * columns[0] + 0.25 * columns[-1]) : int(0.25 * columns[0] + 0.75 * columns[-1])] = True
     amid = (between(lung) | (chest[:, None, None] & central)) & (row > front[:, None, None]) & ~behind
     before = amid & (row < back[:, None, None] - 20.0 / spacing[1])  # no spine
+    by_middle = abs(np.arange(smooth.shape[2]) - np.median(np.nonzero(body)[2])) * spacing[2] < 18.0
+    spine = amid & ~before & by_middle
     amid |= ndimage.uniform_filter(lung.astype(np.float32), (1, width, width)) > 0.5
 
     marks = np.zeros(smooth.shape, dtype=np.int32)
@@ -177,12 +179,12 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
         median = float(np.median(smooth[pad][lump]))
         shell = float((top[pad][ring] > median + max(50.0, 0.15 * level)).mean())
         touch = np.count_nonzero(gas[pad] & (away < 6.0)) / np.count_nonzero(lump)
-        place = [float(where[pad][lump].mean()) for where in (amid, before, behind)]
+        place = [float(where[pad][lump].mean()) for where in (amid, before, behind, spine)]
         kind = BLOOD if (aorta[pad] & lump).any() else kind_of(median, level, shell, touch, *place)
         marks[pad][lump] = kind + 1
 
     lumps = distance_to(np.isin(marks, (BLOOD + 1, ORAL + 1)), spacing) < 3.2
-    dense = (smooth > max(1.3 * level, level + 100.0)) & body & ~lumps
+    dense = (smooth > max(1.2 * level, level + 70.0)) & body & ~lumps
     parts, count = ndimage.label(dense)
     every = np.arange(count + 1)
     veins = (ndimage.mean(before, parts, every) > 0.8) & (np.bincount(parts.ravel()) * np.prod(spacing) > 250.0)
@@ -202,13 +204,15 @@ def sort_tissue(smooth: Floats, body: Mask, level: float, aorta: Mask, spacing: 
     return kinds.astype(np.int8)
 
 
-def kind_of(median: float, level: float, shell: float, gas: float, amid: float, before: float, behind: float) -> int:
+def kind_of(
+    median: float, level: float, shell: float, gas: float, amid: float, before: float, behind: float, spine: float
+) -> int:
     """What an even lump of a median HU is, the aorta being at `level`.
 
     The rest are shares of it: of its surface under a denser shell, of gas at it to its volume, and of its volume amid
-    the lungs, before the spine, and behind the aorta.
+    the lungs, before the spine, behind the aorta, and beside it where the spine is.
     """
-    if shell > 0.25 and before < 0.5:
+    if (shell > 0.25 and before < 0.5) or spine > 0.5:
         return BONE
     if behind > 0.5:
         return BONE if shell > 0.1 or median > max(1.3 * level, 300.0) else ORGAN
@@ -259,7 +263,7 @@ def iodine_of(
         values = values.astype(np.float32)
         return ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True) if step > 1 else values
 
-    stays = distance_to(kinds == BONE, spacing) <= 1.2
+    stays = distance_to(kinds == BONE, spacing) <= max(1.2, 1.05 * spacing[1])
     stays |= distance_to(kinds == ORAL, spacing) <= 4.0
     stays &= kinds != BLOOD
     changes = fine(body, 0) * np.clip(1.6 - 1.6 * fine(stays), 0.0, 1.0)
