@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from SyntheticContrastLib.ct.enhanced import ENHANCED_SHARE, enhanced_share
+
 VNC_VERSION = 4  # counts up whenever the same CECT gives another VNC
 BLOOD_HU = 40.0  # unenhanced blood
 HEART_HU = 48.0  # unenhanced myocardium and what else lies by the blood
@@ -51,7 +53,8 @@ def simulate_vnc(cect_hu: NDArray[Any], spacing_zyx: Spacing, native_hu: float =
     iodine = np.zeros(hu.shape, dtype=np.int16)
     level = float("nan")
     box = body_box(hu)
-    if box is not None:
+    seen = enhanced_share(hu, spacing_zyx)
+    if box is not None and (seen is None or seen >= ENHANCED_SHARE):
         hu = hu[box]
         smooth = smoothed(hu)
         step = max(1, round(1.5 / spacing_zyx[1]))
@@ -86,7 +89,8 @@ def smoothed(hu: Floats) -> Floats:
     fine = np.abs(hu - ndimage.uniform_filter(hu, (1, 3, 3)))[np.abs(hu - 40.0) < 150.0]
     weight = max(0.03, 0.0015 * float(np.median(fine))) if fine.size else 0.03
     planes = np.clip(hu, -1000.0, 1500.0) / 1000.0
-    return 1000.0 * np.stack([denoise_tv_chambolle(plane, weight=weight, max_num_iter=30) for plane in planes])
+    calm = np.stack([denoise_tv_chambolle(plane, weight=weight, max_num_iter=30) for plane in planes])
+    return (1000.0 * calm).astype(np.float32)
 
 
 def body_mask(smooth: Floats) -> Mask:
@@ -124,7 +128,8 @@ def find_aorta(smooth: Floats, spacing: Spacing) -> tuple[float, Mask] | None:
                 level = float(np.median(core))
                 even = core.std() < 0.08 * level + 4.0 and np.percentile(rim, 80) < 1.1 * level
                 if even and (values[ring] < 0.6 * level + 30.0).mean() > 0.66:
-                    discs[z : z + apart][(slice(None), *near)][:, away < 0.6] = level
+                    pile = slice(z, z + apart), *near
+                    discs[pile][:, away < 0.6] = level
     labels, count = ndimage.label(discs > 0)
     if not count:
         return None
@@ -233,7 +238,7 @@ def enclosed(bone: Mask, spacing: Spacing) -> Mask:
     filled = bone.copy()
     for plane, full in zip(bone, filled, strict=True):
         if plane.any():
-            near = np.pad(distance_to(plane, spacing[1:]) <= 7.0, 1)
+            near = np.pad(ndimage.distance_transform_edt(~plane, sampling=spacing[1:]) <= 7.0, 1)
             holes, _ = ndimage.label(~near)
             small = np.bincount(holes.ravel()) * spacing[1] * spacing[2] < 1500.0
             small[0] = True
