@@ -18,8 +18,9 @@ from SyntheticContrastLib.gui import packages as installation
 from SyntheticContrastLib.gui.binding import connectWidgets
 from SyntheticContrastLib.gui.child_process import Child, ChildProcess
 from SyntheticContrastLib.gui.compare_controls import CompareControls
+from SyntheticContrastLib.gui.contrast_controls import ContrastControls
 from SyntheticContrastLib.gui.dialogs import CardDialog, chooseFolder, waitCursor
-from SyntheticContrastLib.gui.expected_time import expectedSeconds, rememberSpeed, windowMegavoxels
+from SyntheticContrastLib.gui.expected_time import expectedSeconds, rememberSpeed, workMegavoxels
 from SyntheticContrastLib.gui.generation import Generation, Order
 from SyntheticContrastLib.gui.packages import Packages, readPackages
 from SyntheticContrastLib.gui.parameters import Quality
@@ -57,6 +58,7 @@ class GeneratePanel:
         self.result = ""  # what the last generation came to
         self.models = KnownModels()
         self.compare = CompareControls(ui)
+        self.contrast = ContrastControls(ui, self.compare)
         self.checkedInput: tuple[Any, str] = (None, "")
         self.entered = False
         self.cardDialog: Any = None
@@ -83,7 +85,7 @@ class GeneratePanel:
     def inputs() -> list[str]:
         return [
             *("inputSelector", "outputSelector", "modelComboBox", "qualityComboBox", "deviceComboBox"),
-            *("precisionComboBox", "uncertaintyCheckBox", "heartMaskSelector"),
+            *("precisionComboBox", "uncertaintyCheckBox", "heartMaskSelector", "phaseComboBox", "strengthSlider"),
         ]
 
     @staticmethod
@@ -117,13 +119,14 @@ class GeneratePanel:
             self.generation.close()
             self.generation = None
         self.checker.close()
+        self.contrast.close()
         self.compare.close()
         if self.cardDialog is not None:
             self.cardDialog.close()
 
     def onDestroyed(self, *_widget: object) -> None:
         """The widgets are gone; a generation goes on as long as the application does."""
-        self.ui = self.compare.ui = None
+        self.ui = self.compare.ui = self.contrast.ui = None
         with contextlib.suppress(RuntimeError, ValueError):  # of connections to deleted widgets
             self.setParameters(None)
 
@@ -135,6 +138,7 @@ class GeneratePanel:
             self.parameters.disconnectGui(self.guiTag)
             self.parameters.RemoveObserver(self.observer)
         self.parameters = self.compare.parameters = parameters
+        self.contrast.setParameters(parameters)
         if parameters is not None and self.ui is not None:
             self.guiTag = connectWidgets(parameters, self.ui)
             self.observer = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
@@ -146,6 +150,7 @@ class GeneratePanel:
             return
         if self.generation is None:
             self.result = ""
+        self.contrast.follow(self.card())
         self.refresh()
         self.compare.follow()
 
@@ -262,14 +267,17 @@ class GeneratePanel:
             return
         parameters = self.parameters
         self.result = ""
+        bundle = self.bundle()
         order = Order(
-            self.bundle(),
+            bundle,
             parameters.quality.value,
             parameters.device,
             parameters.precision,
             parameters.uncertainty,
             parameters.heartMask,
             firstLook=True,
+            phase=parameters.phase.value if bundle.card.by_shares else None,
+            level=parameters.level if bundle.card.by_shares else None,
         )
         generation = Generation(
             parameters.inputVolume,
@@ -313,18 +321,18 @@ class GeneratePanel:
             if self.entered:
                 self.compare.show()
         text = _("Done: {name}, on {device} ({reason}). Synthetic - not for diagnosis.")
-        self.result = text.format(
+        text = text.format(
             name=generation.output.GetName(),
             device=generation.started.get("device", ""),
             reason=generation.started.get("device_reason", ""),
         )
+        self.result = withWarnings(text, generation)
 
     def rememberSpeed(self, generation: Generation) -> None:
         card, seconds = generation.order.bundle.card, generation.progress.secondsElapsed
-        if not card.heart_only and seconds:
-            megavoxels = windowMegavoxels(
-                gridOf(generation.inputNode).shape_zyx, card.patch_depth, generation.order.step
-            )
+        severalReadings = card.by_shares and generation.order.uncertainty
+        if not card.heart_only and seconds and not severalReadings:
+            megavoxels = workMegavoxels(card, gridOf(generation.inputNode).shape_zyx, generation.order.step)
             rememberSpeed(card, generation.started.get("device", "cpu"), megavoxels, seconds)
 
     def whyNotGenerate(self) -> str:
@@ -407,6 +415,7 @@ class GeneratePanel:
         self.refreshTimes(card)
         self.refreshButtons(why, card)
         self.refreshProgress(why)
+        self.contrast.refresh(card)
         self.compare.refresh()
 
     def refreshModels(self, card: Card | None) -> None:
@@ -424,6 +433,9 @@ class GeneratePanel:
             ui.modelLabel.text = ""
         elif card.heart_only:
             ui.modelLabel.text = _("Heart region, slice by slice: quality and uncertainty do not apply.")
+        elif card.by_shares:
+            text = _("Whole chest, phase and strength as chosen. Licence: {licence}.")
+            ui.modelLabel.text = text.format(licence=card.licence)
         else:
             ui.modelLabel.text = _("Whole chest. Licence: {licence}.").format(licence=card.licence)
 
@@ -433,11 +445,12 @@ class GeneratePanel:
         times = []
         if card is not None and node is not None and not self.checkedInput[1]:
             shape = gridOf(node).shape_zyx
-            for quality in Quality:
-                megavoxels = windowMegavoxels(shape, card.patch_depth, quality.value)
+            for quality in Quality if card.stepped else [Quality.step1]:
+                megavoxels = workMegavoxels(card, shape, quality.value)
                 seconds = expectedSeconds(card, self.device(), megavoxels)
                 if seconds is not None:
-                    times.append(_("{time} (step {n})").format(n=quality.value, time=duration(seconds)))
+                    text = _("{time} (step {n})") if card.stepped else "{time}"
+                    times.append(text.format(n=quality.value, time=duration(seconds)))
         ui.timesLabel.text = _("About: {times}").format(times=", ".join(times)) if times else ""
         if node is not None and card is not None and not card.heart_only and not times and not self.checkedInput[1]:
             ui.timesLabel.text = _("The time is known after the first run on this device.")
@@ -470,9 +483,14 @@ class GeneratePanel:
         for name in self.inputs():
             self.allow(name, busy)
         if card is not None and not busy:
-            wholeChest = _("{name} works slice by slice: this does not apply.").format(name=card.name)
-            for name in ("qualityComboBox", "uncertaintyCheckBox"):
-                self.allow(name, wholeChest if card.heart_only else "")
+            slices = _("{name} works slice by slice: this does not apply.").format(name=card.name)
+            slices = slices if card.heart_only else ""
+            grid = _("{name} works on a grid of its own, without steps: this does not apply.").format(name=card.name)
+            self.allow("qualityComboBox", grid if card.by_shares else slices)
+            self.allow("uncertaintyCheckBox", slices)
+            trained = _("{name} makes the contrast that it was trained on: this does not apply.").format(name=card.name)
+            for name in ("phaseComboBox", "strengthSlider"):
+                self.allow(name, "" if card.by_shares else trained)
             heart = _("{name} takes the whole chest: no mask is needed.").format(name=card.name)
             self.allow("heartMaskSelector", "" if card.heart_only else heart)
         self.allow("phantomButton", busy)
@@ -528,9 +546,15 @@ class GeneratePanel:
             return generation.message or _("Cancelling ...")
         if generation is not None and generation.started:
             text = _("Generating with {model} on {device}. You can go on working in Slicer.")
-            return text.format(model=generation.started["model"], device=generation.started["device"])
+            text = text.format(model=generation.started["model"], device=generation.started["device"])
+            return withWarnings(text, generation)
         if generation is not None:
             return _("Starting ...")
         if self.generateWhenChecked:
             return _("Checking the Python packages ...")
         return self.result or why or _("Ready.")
+
+
+def withWarnings(text: str, generation: Generation) -> str:
+    """A line more for each."""
+    return "\n".join([text, *(_("Warning: {text}").format(text=sentence(line)) for line in generation.warnings)])
