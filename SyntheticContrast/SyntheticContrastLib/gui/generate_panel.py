@@ -150,7 +150,6 @@ class GeneratePanel:
             return
         if self.generation is None:
             self.result = ""
-        self.contrast.follow(self.card())
         self.refresh()
         self.compare.follow()
 
@@ -409,8 +408,9 @@ class GeneratePanel:
     def refresh(self) -> None:
         if self.ui is None or self.parameters is None:
             return
-        why = self.whyNotGenerate()
         card = self.card()
+        self.contrast.follow(card)
+        why = self.whyNotGenerate()
         self.refreshModels(card)
         self.refreshTimes(card)
         self.refreshButtons(why, card)
