@@ -280,7 +280,7 @@ def test_the_logic_takes_phase_and_level(panel, mrmlScene, share_bundle, tiny_bu
     assert 0 <= float(node.GetAttribute("SyntheticContrast.NativeHU")) <= 80
     with pytest.raises(RuntimeError, match="--phase does not apply"):
         logic.generate(panel.ct, model=tiny_bundle.folder, phase="portal")
-    with pytest.raises(RuntimeError, match="(?i)a level of 5 HU cannot be"):
+    with pytest.raises(RuntimeError, match=r"(?i)a level of 5 HU cannot be"):
         logic.generate(panel.ct, model=share_bundle.folder, level=5)
 
 
