@@ -102,6 +102,8 @@ class SyntheticContrastLogic(ScriptedLoadableModuleLogic):
         uncertainty=False,
         heartMask=None,
         heartSegment="",
+        phase=None,
+        level=None,
         waitForCompletion=True,
         onProgress=lambda: None,
         onFinished=lambda: None,
@@ -111,10 +113,13 @@ class SyntheticContrastLogic(ScriptedLoadableModuleLogic):
         Args:
             outputNode: an empty volume or an earlier sCECT to fill; a new volume by default.
             model: name or folder of a bundle; the one that ships by default.
-            step, uncertainty: for a model of the whole chest: slices from one window to the next (1 to 16); whether to
-                add a volume with the standard deviation of the overlapping predictions, too.
+            step: where windows of slices step through the CT: slices from one window to the next (1 to 16).
+            uncertainty: for a model of the whole chest: whether to add a volume with the standard deviation of several
+                predictions, too.
             heartMask: for a model of the heart, a segmentation node of it; found in the CT by default.
             heartSegment: id of the segment that is the heart, where the node holds several.
+            phase, level: for a model of shares of contrast, as of generate.py: "arterial" (default), "pulmonary" or
+                "portal"; of the brightest vessels in HU, that of the phase by default.
             device, precision: as of generate.py.
             onProgress, onFinished: called without arguments when something has changed, and at the end.
 
@@ -132,7 +137,9 @@ class SyntheticContrastLogic(ScriptedLoadableModuleLogic):
         from SyntheticContrastLib.gui.generation import Generation, Order
         from SyntheticContrastLib.models.bundle import find_bundle
 
-        order = Order(find_bundle(model), step, device, precision, uncertainty, heartMask, heartSegment)
+        order = Order(
+            find_bundle(model), step, device, precision, uncertainty, heartMask, heartSegment, phase=phase, level=level
+        )
         generation = Generation(inputNode, outputNode, order, onProgress=onProgress, onFinished=onFinished)
         generation.start()
         if not waitForCompletion:

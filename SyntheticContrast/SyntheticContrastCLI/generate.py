@@ -175,9 +175,9 @@ def run(args: argparse.Namespace, report: Reporter) -> int:
     check_options(args, bundle.card)
 
     # Imported here: PyTorch takes seconds, and bad arguments should not wait for it.
+    from SyntheticContrastLib.synthesis.contrast import Contrast
     from SyntheticContrastLib.synthesis.convert import DISCLAIMER, Converter
     from SyntheticContrastLib.synthesis.device import choose
-    from SyntheticContrastLib.synthesis.shares import Contrast
 
     contrast = Contrast.of(args.phase, args.level)
     converter = Converter(bundle, choose(args.device, args.precision, args.engine), args.step, contrast)

@@ -5,8 +5,9 @@ import pytest
 
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.phantom import thorax_phantom
+from SyntheticContrastLib.synthesis.contrast import Contrast
 from SyntheticContrastLib.synthesis.device import Compute
-from SyntheticContrastLib.synthesis.shares import Contrast, _slabs, synthesise_shares
+from SyntheticContrastLib.synthesis.shares import _slabs, synthesise_shares
 from unit.tiny import SHARE_WINDOWS, tiny_share_network
 
 SPACING = (6.0, 2.8, 2.8)

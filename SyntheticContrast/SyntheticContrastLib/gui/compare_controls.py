@@ -96,6 +96,11 @@ class CompareControls:
         else:
             self.refresh()
 
+    def voxelsChanged(self, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Difference map and checkerboard follow a volume whose voxels have changed."""
+        with waitCursor():
+            self.comparison.voxelsChanged(node)
+
     def close(self) -> None:
         self.ui = None
         self.fitTimer.stop()

@@ -13,6 +13,7 @@ SETTING = "SyntheticContrast/SecondsPerMegavoxel"
 # seconds for 512 x 512 x 16 voxels, that of gf 16 0.30. A computer differs from it by a factor of some.
 SECONDS_PER_MEGAVOXEL_GF64 = 2.1 / (512 * 512 * 16 / 1e6)
 GF_EXPONENT = 1.4
+SHARES_SECONDS_PER_MEGAVOXEL = 5.0 / (300 * 512 * 512 / 1e6)  # of the CT: what a model of shares aims at on such cores
 START_SECONDS = 5.0  # of Python and PyTorch
 
 
@@ -27,6 +28,13 @@ def windowMegavoxels(shape_zyx: tuple[int, int, int], depth: int, step: int) -> 
     return windowCount(z, depth, step) * depth * y * x / 1e6
 
 
+def workMegavoxels(card: Card, shape_zyx: tuple[int, int, int], step: int) -> float:
+    """What the time of a run is in proportion to: 10^6 voxels in all windows, or for a model of shares of the CT."""
+    if card.by_shares:
+        return math.prod(shape_zyx) / 1e6
+    return windowMegavoxels(shape_zyx, card.patch_depth, step)
+
+
 def rememberSpeed(card: Card, device: str, megavoxels: float, seconds: float) -> None:
     """Keep what a run took, without its start, in Slicer's settings."""
     if megavoxels > 0 and seconds > 0:
@@ -34,7 +42,10 @@ def rememberSpeed(card: Card, device: str, megavoxels: float, seconds: float) ->
 
 
 def expectedSeconds(card: Card, device: str, megavoxels: float) -> float | None:
-    """None for a model of the heart, whose slices are not known before, and for a GPU that has not been used yet."""
+    """megavoxels: `workMegavoxels`.
+
+    None for a model of the heart, whose slices are not known before, and for a GPU that has not been used yet.
+    """
     if card.heart_only:
         return None
     measured = slicer.app.settings().value(_key(card, device))
@@ -44,6 +55,8 @@ def expectedSeconds(card: Card, device: str, megavoxels: float) -> float | None:
         pass
     if device != "cpu":
         return None
+    if card.by_shares:
+        return START_SECONDS + megavoxels * SHARES_SECONDS_PER_MEGAVOXEL
     width = float(card.architecture_arguments.get("gf", 64))
     return START_SECONDS + megavoxels * SECONDS_PER_MEGAVOXEL_GF64 * (width / 64) ** GF_EXPONENT
 

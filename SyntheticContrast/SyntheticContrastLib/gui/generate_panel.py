@@ -18,8 +18,9 @@ from SyntheticContrastLib.gui import packages as installation
 from SyntheticContrastLib.gui.binding import connectWidgets
 from SyntheticContrastLib.gui.child_process import Child, ChildProcess
 from SyntheticContrastLib.gui.compare_controls import CompareControls
+from SyntheticContrastLib.gui.contrast_controls import ContrastControls
 from SyntheticContrastLib.gui.dialogs import CardDialog, chooseFolder, waitCursor
-from SyntheticContrastLib.gui.expected_time import expectedSeconds, rememberSpeed, windowMegavoxels
+from SyntheticContrastLib.gui.expected_time import expectedSeconds, rememberSpeed, workMegavoxels
 from SyntheticContrastLib.gui.generation import Generation, Order
 from SyntheticContrastLib.gui.mask_choice import MaskChoice
 from SyntheticContrastLib.gui.packages import Packages, readPackages
@@ -59,6 +60,7 @@ class GeneratePanel:
         self.result = ""  # what the last generation came to
         self.models = KnownModels()
         self.compare = CompareControls(ui)
+        self.contrast = ContrastControls(ui, self.compare)
         self.checkedInput: tuple[Any, str] = (None, "")
         self.entered = False
         self.cardDialog: Any = None
@@ -88,8 +90,8 @@ class GeneratePanel:
     def inputs() -> list[str]:
         return [
             *("inputSelector", "outputSelector", "modelComboBox", "qualityComboBox", "deviceComboBox"),
-            *("precisionComboBox", "uncertaintyCheckBox", "heartMaskSelector"),
-            "heartMaskSegmentComboBox",
+            *("precisionComboBox", "uncertaintyCheckBox", "heartMaskSelector", "heartMaskSegmentComboBox"),
+            *("phaseComboBox", "strengthSlider"),
         ]
 
     @staticmethod
@@ -123,13 +125,14 @@ class GeneratePanel:
             self.generation.close()
             self.generation = None
         self.checker.close()
+        self.contrast.close()
         self.compare.close()
         if self.cardDialog is not None:
             self.cardDialog.close()
 
     def onDestroyed(self, *_widget: object) -> None:
         """The widgets are gone; a generation goes on as long as the application does."""
-        self.ui = self.compare.ui = None
+        self.ui = self.compare.ui = self.contrast.ui = None
         with contextlib.suppress(RuntimeError, ValueError):  # of connections to deleted widgets
             self.setParameters(None)
 
@@ -141,6 +144,7 @@ class GeneratePanel:
             self.parameters.disconnectGui(self.guiTag)
             self.parameters.RemoveObserver(self.observer)
         self.parameters = self.compare.parameters = parameters
+        self.contrast.setParameters(parameters)
         if parameters is not None and self.ui is not None:
             self.guiTag = connectWidgets(parameters, self.ui)
             self.observer = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
@@ -268,8 +272,9 @@ class GeneratePanel:
             return
         parameters = self.parameters
         self.result = ""
+        bundle = self.bundle()
         order = Order(
-            self.bundle(),
+            bundle,
             parameters.quality.value,
             parameters.device,
             parameters.precision,
@@ -277,6 +282,8 @@ class GeneratePanel:
             parameters.heartMask,
             self.heart.segment,
             firstLook=True,
+            phase=parameters.phase.value if bundle.card.by_shares else None,
+            level=parameters.level if bundle.card.by_shares else None,
         )
         generation = Generation(
             parameters.inputVolume,
@@ -329,10 +336,9 @@ class GeneratePanel:
 
     def rememberSpeed(self, generation: Generation) -> None:
         card, seconds = generation.order.bundle.card, generation.progress.secondsElapsed
-        if not card.heart_only and seconds:
-            megavoxels = windowMegavoxels(
-                gridOf(generation.inputNode).shape_zyx, card.patch_depth, generation.order.step
-            )
+        severalReadings = card.by_shares and generation.order.uncertainty
+        if not card.heart_only and seconds and not severalReadings:
+            megavoxels = workMegavoxels(card, gridOf(generation.inputNode).shape_zyx, generation.order.step)
             rememberSpeed(card, generation.started.get("device", "cpu"), megavoxels, seconds)
 
     def whyNotGenerate(self) -> str:
@@ -411,12 +417,14 @@ class GeneratePanel:
         if self.ui is None or self.parameters is None:
             return
         self.heart.refresh()
-        why = self.whyNotGenerate()
         card = self.card()
+        self.contrast.follow(card)
+        why = self.whyNotGenerate()
         self.refreshModels(card)
         self.refreshTimes(card)
         self.refreshButtons(why, card)
         self.refreshProgress(why)
+        self.contrast.refresh(card)
         self.compare.refresh()
 
     def refreshModels(self, card: Card | None) -> None:
@@ -434,6 +442,9 @@ class GeneratePanel:
             ui.modelLabel.text = ""
         elif card.heart_only:
             ui.modelLabel.text = _("Heart region, slice by slice: quality and uncertainty do not apply.")
+        elif card.by_shares:
+            text = _("Whole chest, phase and strength as chosen. Licence: {licence}.")
+            ui.modelLabel.text = text.format(licence=card.licence)
         else:
             ui.modelLabel.text = _("Whole chest. Licence: {licence}.").format(licence=card.licence)
 
@@ -443,11 +454,12 @@ class GeneratePanel:
         times = []
         if card is not None and node is not None and not self.checkedInput[1]:
             shape = gridOf(node).shape_zyx
-            for quality in Quality:
-                megavoxels = windowMegavoxels(shape, card.patch_depth, quality.value)
+            for quality in Quality if card.stepped else [Quality.step1]:
+                megavoxels = workMegavoxels(card, shape, quality.value)
                 seconds = expectedSeconds(card, self.device(), megavoxels)
                 if seconds is not None:
-                    times.append(_("{time} (step {n})").format(n=quality.value, time=duration(seconds)))
+                    text = _("{time} (step {n})") if card.stepped else "{time}"
+                    times.append(text.format(n=quality.value, time=duration(seconds)))
         ui.timesLabel.text = _("About: {times}").format(times=", ".join(times)) if times else ""
         if node is not None and card is not None and not card.heart_only and not times and not self.checkedInput[1]:
             ui.timesLabel.text = _("The time is known after the first run on this device.")
@@ -480,9 +492,14 @@ class GeneratePanel:
         for name in self.inputs():
             self.allow(name, busy)
         if card is not None and not busy:
-            wholeChest = _("{name} works slice by slice: this does not apply.").format(name=card.name)
-            for name in ("qualityComboBox", "uncertaintyCheckBox"):
-                self.allow(name, wholeChest if card.heart_only else "")
+            slices = _("{name} works slice by slice: this does not apply.").format(name=card.name)
+            slices = slices if card.heart_only else ""
+            grid = _("{name} works on a grid of its own, without steps: this does not apply.").format(name=card.name)
+            self.allow("qualityComboBox", grid if card.by_shares else slices)
+            self.allow("uncertaintyCheckBox", slices)
+            trained = _("{name} makes the contrast that it was trained on: this does not apply.").format(name=card.name)
+            for name in ("phaseComboBox", "strengthSlider"):
+                self.allow(name, "" if card.by_shares else trained)
             heart = _("{name} takes the whole chest: no mask is needed.").format(name=card.name)
             for name in ("heartMaskSelector", "heartMaskSegmentComboBox"):
                 self.allow(name, "" if card.heart_only else heart)

@@ -20,6 +20,7 @@ from SyntheticContrastLib.gui.child_process import Child, ChildProcess
 from SyntheticContrastLib.gui.expected_time import windowCount
 from SyntheticContrastLib.gui.words import sentence
 from SyntheticContrastLib.models.bundle import Bundle
+from SyntheticContrastLib.scene.contrast_mark import MadeContrast
 from SyntheticContrastLib.scene.heart_mask import writeHeartMask
 from SyntheticContrastLib.scene.volumes import (
     addSynthetic,
@@ -30,6 +31,7 @@ from SyntheticContrastLib.scene.volumes import (
     readOutput,
     writeInput,
 )
+from SyntheticContrastLib.synthesis.contrast import Contrast
 
 ENTRY = Path(__file__).resolve().parents[2] / "SyntheticContrastCLI" / "generate.py"
 CANCEL_GRACE = 5.0  # seconds until it is killed
@@ -39,8 +41,9 @@ DONE, BAD_INPUT, OUT_OF_MEMORY = 0, 2, 4  # exit statuses of an entry, see its c
 
 @dataclass(frozen=True)
 class Order:
-    """What to generate with. `heartMask` is for a model of the heart; `step`, `uncertainty` and `firstLook`, a picture
-    of the middle slice while a long run goes on, are for one of the whole chest."""
+    """What to generate with. `heartMask` is for a model of the heart; `uncertainty` for one of the whole chest; `step`
+    and `firstLook`, a picture of the middle slice while a long run goes on, for one that windows of slices step
+    through; `phase` and `level` (HU) for one of shares of contrast, as of generate.py."""
 
     bundle: Bundle
     step: int = 1
@@ -50,6 +53,8 @@ class Order:
     heartMask: slicer.vtkMRMLSegmentationNode | None = None
     heartSegment: str = ""
     firstLook: bool = False
+    phase: str | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class Generation(VTKObservationMixin):
     Attributes:
         outcome: "" before the end, then "done", "cancelled" or "failed".
         firstLook: the picture of the middle slice, a PNG that is there as long as the run goes on; None before.
+        warnings: what generate.py warned of, a line each.
         message: why it failed and what to do, in one line; or why it was cancelled, unless the user did.
-        warnings: what the run warned of, each in a line.
     """
 
     def __init__(
@@ -93,8 +98,9 @@ class Generation(VTKObservationMixin):
         self.outcome = self.message = ""
         self.progress = Progress()
         self.firstLook: Path | None = None
-        self.started: dict[str, Any] = {}  # the fields of the event "start": device, device_reason, ...
         self.warnings: list[str] = []
+        self.started: dict[str, Any] = {}  # the fields of the event "start": device, device_reason, ...
+        self.nativeHU: float | None = None  # unenhanced blood, of the event "written"
         self.changes: list[dict[str, Any]] = []  # of tissues, of the event "written"
         self._child: Child = child or ChildProcess()
         self._onProgress, self._onFinished, self._onLog = onProgress, onFinished, onLog
@@ -157,15 +163,21 @@ class Generation(VTKObservationMixin):
         arguments = ["--input", str(ncct), "--output", str(self._outputFile), "--model", str(order.bundle.folder)]
         arguments += ["--device", order.device, "--precision", order.precision]
         arguments += ["--progress", "json", "--uncompressed"]
-        if order.bundle.card.heart_only:
+        card = order.bundle.card
+        if order.phase is not None:
+            arguments += ["--phase", order.phase]
+        if order.level is not None:
+            arguments += ["--level", f"{order.level:g}"]
+        if card.heart_only:
             if order.heartMask is not None:
                 mask = writeHeartMask(order.heartMask, order.heartSegment, self.inputNode, folder)
                 arguments += ["--heart-mask", str(mask)]
             return arguments
-        arguments += ["--step", str(order.step)]
-        slices = gridOf(self.inputNode).shape_zyx[0]
-        if order.firstLook and windowCount(slices, order.bundle.card.patch_depth, order.step) > SOON_DONE:
-            arguments += ["--first-look", str(folder / "first_look.png")]
+        if card.stepped:
+            arguments += ["--step", str(order.step)]
+            slices = gridOf(self.inputNode).shape_zyx[0]
+            if order.firstLook and windowCount(slices, card.patch_depth, order.step) > SOON_DONE:
+                arguments += ["--first-look", str(folder / "first_look.png")]
         if order.uncertainty:
             self._uncertaintyFile = folder / "uncertainty.nrrd"
             arguments += ["--uncertainty", str(self._uncertaintyFile)]
@@ -192,10 +204,10 @@ class Generation(VTKObservationMixin):
             self.started = event
         elif name == "first_look":
             self.firstLook = Path(event["path"])
-        elif name == "warning":
-            self.warnings.append(sentence(event["message"]))
+        elif name == "warning" and (line := sentence(event["message"])) not in self.warnings:
+            self.warnings.append(line)
         elif name == "written":
-            self.changes = event["changes"]
+            self.changes, self.nativeHU = event["changes"], event.get("native_hu")
         elif name == "end":
             self._end = event["message"]
         self._onProgress()
@@ -227,7 +239,10 @@ class Generation(VTKObservationMixin):
             raise InputError(text.format(name=self.inputNode.GetName()))
         deviation = readOutput(self._uncertaintyFile, self.inputNode) if self._uncertaintyFile else None
         model, weights = (str(self.started.get(key, "")) for key in ("model", "weights_sha256"))
-        self.output = addSynthetic(self.inputNode, self._outputFile, model, weights, self.output)
+        made = None
+        if self.nativeHU is not None:
+            made = MadeContrast(Contrast(self.started["phase"], float(self.started["level_hu"])), self.nativeHU)
+        self.output = addSynthetic(self.inputNode, self._outputFile, model, weights, self.output, made)
         if deviation is not None:
             self.uncertainty = addUncertainty(self.output, deviation)
 

@@ -12,7 +12,10 @@ from SyntheticContrastLib.models.bundle import Card
 
 def cardHtml(card: Card) -> str:
     """Intended use and licence first, then training data, figures and technical facts."""
-    area = _("the heart region, slice by slice") if card.heart_only else _("the whole chest")
+    if card.by_shares:
+        area = _("the whole chest; phase and level of the contrast are chosen")
+    else:
+        area = _("the heart region, slice by slice") if card.heart_only else _("the whole chest")
     windows = ", ".join(f"{width:g}/{level:g}" for width, level in card.input_windows)
     technical = {
         _("Makes"): area,

@@ -8,6 +8,9 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from SyntheticContrastLib.models.bundle import DEFAULT_MODEL
+from SyntheticContrastLib.synthesis.contrast import LEVEL_HU
+
+STRENGTH_RANGE_HU = (100.0, 600.0)  # of the slider: what patients have, about
 
 
 class Quality(Enum):
@@ -21,6 +24,22 @@ class Quality(Enum):
             Quality.step1: _("Best: step 1, as in the paper"),
             Quality.step4: _("Quick: step 4"),
             Quality.step8: _("Preview: step 8"),
+        }
+        return texts[self]
+
+
+class Phase(Enum):
+    """The values are generate.py's."""
+
+    arterial = "arterial"
+    pulmonary = "pulmonary"
+    portal = "portal"
+
+    def label(self) -> str:
+        texts = {
+            Phase.arterial: _("Arterial"),
+            Phase.pulmonary: _("Pulmonary"),
+            Phase.portal: _("Portal venous"),
         }
         return texts[self]
 
@@ -85,6 +104,8 @@ class GenerateParameters:
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     precision: Annotated[str, Choice(["auto", "fp32", "bf16", "fp16"])] = "auto"
     uncertainty: bool = False
+    phase: Phase = Phase.arterial
+    level: Annotated[float, WithinRange(*STRENGTH_RANGE_HU)] = LEVEL_HU["arterial"]
     heartMask: vtkMRMLSegmentationNode
     heartMaskSegment: str = ""
 

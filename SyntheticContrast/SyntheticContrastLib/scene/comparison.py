@@ -237,6 +237,14 @@ class Comparison(VTKObservationMixin):
         self._fillViews()
         self._linkWindows()
 
+    def voxelsChanged(self, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Compute anew the difference map and the checkerboards in which this volume takes part."""
+        if self._pair is not None and node in [self._volumes[role] for role in self._pair]:
+            differenceMap(*(self._volumes[role] for role in self._pair))
+        for role, (other, _board) in list(self._boards.items()):
+            if node in (self._volumes[role], self._volumes[other]):
+                self.setCheckerboard(role, other)
+
     def _showLayout(self) -> None:
         layout = self._layoutNode()
         if layout is None:

@@ -15,6 +15,7 @@ from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.quiet import quiet_libraries
 from SyntheticContrastLib.ct.volume import CTVolume, DicomSource, Grid
+from SyntheticContrastLib.scene.contrast_mark import contrastOf
 from SyntheticContrastLib.scene.volumes import MODEL_ATTRIBUTE, WEIGHTS_ATTRIBUTE, gridOf, isSynthetic, sourceOf
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"  # of Slicer's DICOM reader
@@ -59,13 +60,16 @@ def saveDicom(node: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> str:
         source = None
     hu = grid.from_stored(slicer.util.arrayFromVolume(node))
     model, weights = (node.GetAttribute(name) or "unknown" for name in (MODEL_ATTRIBUTE, WEIGHTS_ATTRIBUTE))
+    made = contrastOf(node)
+    words = f"{made.contrast.words} " if made is not None else ""
+    how = f", phase {made.contrast.phase}, vessels at {made.contrast.level_hu:g} HU" if made is not None else ""
     return write_dicom_series(
         folder,
         hu,
         CTVolume(hu, grid, source),
-        description=f"sCECT {DISCLAIMER}",
+        description=f"sCECT {words}{DISCLAIMER}",
         derivation=f"{DISCLAIMER}. Synthetic contrast-enhanced CT computed from a non-contrast CT by the neural "
-        f"network {model} (weights sha256 {weights[:16]}).",
+        f"network {model} (weights sha256 {weights[:16]}){how}.",
     )
 
 

@@ -18,6 +18,7 @@ from SyntheticContrastLib.ct.disclaimer import DISCLAIMER
 from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.ct.volume import CTVolume, Grid
 from SyntheticContrastLib.ct.write import write_whole
+from SyntheticContrastLib.scene.contrast_mark import MadeContrast, markContrast
 from SyntheticContrastLib.scene.windows import PRESETS, setWindow
 
 MODEL_ATTRIBUTE = "SyntheticContrast.Model"
@@ -170,12 +171,14 @@ def addSynthetic(
     model: str,
     weightsSHA256: str,
     outputNode: slicer.vtkMRMLScalarVolumeNode | None = None,
+    contrast: MadeContrast | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Put an sCECT into the scene: on the input's grid and under its parent transform, beside it in the hierarchy.
 
     hu: (K, J, I) on the input's grid, rounded to int16 HU; or the file that the child process wrote.
     model, weightsSHA256: of the card of the model.
     outputNode: an earlier sCECT or an empty volume to fill; a new one by default, named "<input> sCECT".
+    contrast: of a model of shares: the node and its name say it, "<input> sCECT arterial 350".
 
     The input's own window becomes the mediastinal one, as the output's. Nothing changes when an error is raised.
 
@@ -195,7 +198,7 @@ def addSynthetic(
 
     scene = inputNode.GetScene()
     if outputNode is None:
-        name = f"{inputNode.GetName()} sCECT"
+        name = f"{inputNode.GetName()} sCECT" + (f" {contrast.contrast.words}" if contrast is not None else "")
         outputNode = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, inputNode, name)
         _forget(outputNode)
     with slicer.util.NodeModify(outputNode):
@@ -207,6 +210,7 @@ def addSynthetic(
         outputNode.SetAttribute(MODEL_ATTRIBUTE, model)
         outputNode.SetAttribute(WEIGHTS_ATTRIBUTE, weightsSHA256)
         outputNode.SetAttribute(NOTE_ATTRIBUTE, DISCLAIMER)
+        markContrast(outputNode, contrast)
         outputNode.SetNodeReferenceID(SOURCE_REFERENCE, inputNode.GetID())
     for node in (inputNode, outputNode):
         setWindow(node, *PRESETS["mediastinal"])

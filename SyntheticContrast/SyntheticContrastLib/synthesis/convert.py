@@ -18,10 +18,11 @@ from SyntheticContrastLib.ct.record import DONE, WRITING, read_record, write_rec
 from SyntheticContrastLib.ct.volume import CTVolume
 from SyntheticContrastLib.ct.write import write_image
 from SyntheticContrastLib.models.bundle import Bundle
+from SyntheticContrastLib.synthesis.contrast import Contrast
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.heart_slices import HeartCrop, synthesise_heart
 from SyntheticContrastLib.synthesis.openvino_network import OpenVinoNetwork
-from SyntheticContrastLib.synthesis.shares import Contrast, synthesise_shares
+from SyntheticContrastLib.synthesis.shares import synthesise_shares
 from SyntheticContrastLib.synthesis.sliding_window import Patch, Synthesis, synthesise
 from SyntheticContrastLib.synthesis.tasks import Task
 
@@ -168,6 +169,11 @@ class Converter:
         return found
 
     @property
+    def words(self) -> str:
+        """Phase and level for the name of a series, with a blank after them; empty where the model has neither."""
+        return f"{self.contrast.words} " if self.bundle.card.by_shares else ""
+
+    @property
     def derivation(self) -> str:
         """How the values came about, for a DICOM header."""
         card = self.bundle.card
@@ -224,7 +230,7 @@ def write_result(
                 stack.enter_context(atomic_folder(task.output, overwrite)),
                 result.hu,
                 volume,
-                description=f"sCECT {DISCLAIMER}",
+                description=f"sCECT {converter.words}{DISCLAIMER}",
                 derivation=converter.derivation,
             )
         else:

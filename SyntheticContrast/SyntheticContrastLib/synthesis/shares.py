@@ -15,45 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from SyntheticContrastLib.ct.canonical_grid import CanonicalCT, back, takes_contrast, to_canonical
-from SyntheticContrastLib.ct.errors import InputError
 from SyntheticContrastLib.models.share_unet import IN_PLANE_MULTIPLE, Z_MULTIPLE, to_share
+from SyntheticContrastLib.synthesis.contrast import Contrast
 from SyntheticContrastLib.synthesis.device import Compute
 from SyntheticContrastLib.synthesis.predict import predict
 from SyntheticContrastLib.synthesis.process import check_cancelled
 from SyntheticContrastLib.synthesis.sliding_window import AIR_HU, OUTSIDE_HU, Synthesis
 
-LEVEL_HU = {"arterial": 350.0, "pulmonary": 400.0, "portal": 150.0}  # of each phase, where the user does not say
-LEVEL_RANGE_HU = (80.0, 1000.0)
 LEFT_OF_RIGHT = 0.65  # level of the left heart and the arteries in the pulmonary phase, of that in the right heart
 SLAB, OVERLAP = 64, 16  # canonical slices that are kept of a slab, and that it sees above and below them
 BLOOD_SHARE = 0.8  # voxels above it tell what unenhanced blood is
 NATIVE_HU = (0.0, 80.0)  # of unenhanced blood; where nothing enhances, 40
 SHIFTED_HU = (-8.0, 8.0)  # of the CT, for the uncertainty: calibrations differ by as much
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """What contrast to make: the phase, and the level in HU of the vessels that are brightest in it."""
-
-    phase: str = "arterial"
-    level_hu: float = LEVEL_HU["arterial"]
-
-    @classmethod
-    def of(cls, phase: str | None, level_hu: float | None) -> Contrast:
-        """Raises InputError: for a phase that is unknown or a level that no patient has."""
-        phase = phase or "arterial"
-        if phase not in LEVEL_HU:
-            raise InputError(f"there is no phase {phase!r}: use {', '.join(LEVEL_HU)}")
-        level = LEVEL_HU[phase] if level_hu is None else float(level_hu)
-        low, high = LEVEL_RANGE_HU
-        if not low <= level <= high:
-            raise InputError(f"a level of {level:g} HU cannot be: use {low:g} to {high:g} HU")
-        return cls(phase, level)
-
-    @property
-    def words(self) -> str:
-        """As volumes and series are named: "arterial 350"."""
-        return f"{self.phase} {self.level_hu:g}"
 
 
 @dataclass(frozen=True)
