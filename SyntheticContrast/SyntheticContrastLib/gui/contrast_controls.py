@@ -50,7 +50,7 @@ class ContrastControls:
         parameters = self.parameters
         node = parameters.scect if parameters is not None else None
         made = contrastOf(node)
-        if card is None or not card.by_shares or made is None or sourceOf(node) is None:
+        if node is None or card is None or not card.by_shares or made is None or sourceOf(node) is None:
             return None
         isOwn = sourceOf(node) is parameters.inputVolume and node.GetAttribute(WEIGHTS_ATTRIBUTE) == card.weights_sha256
         return node if isOwn and made.contrast.phase == parameters.phase.value else None

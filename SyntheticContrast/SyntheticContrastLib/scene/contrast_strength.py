@@ -84,4 +84,5 @@ def _baseOf(node: slicer.vtkMRMLVolumeNode, ncct: slicer.vtkMRMLVolumeNode, leve
         where.append((found + k * size).astype(np.int32))
         ncctHU.append(own[found])
         changes.append(change[found])
-    return _Base(level, *(np.concatenate(parts) for parts in (where, ncctHU, changes)), _state(node, ncct))
+    joined = [np.concatenate(parts) for parts in (where, ncctHU, changes)]
+    return _Base(level, joined[0], joined[1], joined[2], _state(node, ncct))
