@@ -25,7 +25,7 @@ def test_every_format_is_on_exactly_the_inputs_grid(name, shared_data, tmp_path,
     source = shared_data / ROIS[name]["path"]
     outputs = {"nrrd": tmp_path / "o.nrrd", "nifti": tmp_path / "o.nii.gz", "dicom": tmp_path / "series"}
     for format_, output in outputs.items():
-        arguments = ["--input", source, "--output", output, "--format", format_, "--step", 16, "--progress", "json"]
+        arguments = ["--input", source, "--output", output, "--format", format_, "--progress", "json"]
         done = entry.call(GENERATE, arguments, capsys)
         assert done.status == 0, done.err
         assert json.loads(done.out.splitlines()[0])["model"].startswith("SyntheticContrast")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
-DEFAULT_MODEL = "SyntheticContrast-choi2021-demo"
+DEFAULT_MODEL = "SyntheticContrast-shares"
 HEART_ARCHITECTURE = "santini2018"
 SHARE_ARCHITECTURE = "share_unet"
 OPTIONAL_FIELDS = {"pixel_mm", "crop"}  # younger than the format: cards without them are as good

@@ -26,6 +26,7 @@ LEFT_OF_RIGHT = 0.65  # level of the left heart and the arteries in the pulmonar
 SLAB, OVERLAP = 64, 16  # canonical slices that are kept of a slab, and that it sees above and below them
 BLOOD_SHARE = 0.8  # voxels above it tell what unenhanced blood is
 NATIVE_HU = (0.0, 80.0)  # of unenhanced blood; where nothing enhances, 40
+DOUBT = (0.1, 0.5)  # a share up to the first is nothing; from the second on it is what the network gives
 SHIFTED_HU = (-8.0, 8.0)  # of the CT, for the uncertainty: calibrations differ by as much
 
 
@@ -132,7 +133,10 @@ _MULTIPLES = (Z_MULTIPLE, IN_PLANE_MULTIPLE, IN_PLANE_MULTIPLE)
 
 
 class _Mixed(nn.Module):
-    """The network's compartments, joined to the share of the wanted phase: (N, 1, Z, Y, X)."""
+    """The network's compartments, joined to the share of the wanted phase: (N, 1, Z, Y, X).
+
+    In doubt it gives low shares to large organs; that haze is taken away.
+    """
 
     def __init__(self, network: nn.Module, phase: str) -> None:
         super().__init__()
@@ -146,4 +150,5 @@ class _Mixed(nn.Module):
             share = arterial * (LEFT_OF_RIGHT + (1 - LEFT_OF_RIGHT) * right)
         else:
             share = arterial
-        return share[:, None]
+        nothing, sure = DOUBT
+        return (share * ((share - nothing) / (sure - nothing)).clamp(0, 1))[:, None]
