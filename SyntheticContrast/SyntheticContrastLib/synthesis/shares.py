@@ -27,6 +27,7 @@ SLAB, OVERLAP = 64, 16  # canonical slices that are kept of a slab, and that it 
 BLOOD_SHARE = 0.8  # voxels above it tell what unenhanced blood is
 NATIVE_HU = (0.0, 80.0)  # of unenhanced blood; where nothing enhances, 40
 DOUBT = (0.1, 0.5)  # a share up to the first is nothing; from the second on it is what the network gives
+NO_BLOOD_HU = (30.0, 18.0)  # so far below the blood of the scan nothing is blood: effusion, fluid in the stomach
 SHIFTED_HU = (-8.0, 8.0)  # of the CT, for the uncertainty: calibrations differ by as much
 
 
@@ -81,6 +82,8 @@ def synthesise_shares(
         shares[canonical.hu <= AIR_HU] = 0
         readings.append(shares)
     native = unenhanced_blood(canonical, readings[0])
+    possible = may_be_blood(canonical, native)
+    readings = [shares * possible for shares in readings]
     return _brought_back(hu, canonical, readings, native, contrast.level_hu, on_progress)
 
 
@@ -88,6 +91,18 @@ def unenhanced_blood(canonical: CanonicalCT, shares: NDArray[np.float32]) -> flo
     """HU of blood in the CT: the median of what is taken for blood, within what blood can be."""
     blood = canonical.hu[(shares > BLOOD_SHARE) & (canonical.tissue > 0.95)]
     return float(np.clip(np.median(blood), *NATIVE_HU)) if len(blood) >= 100 else 40.0
+
+
+def may_be_blood(canonical: CanonicalCT, native: float) -> NDArray[np.float32]:
+    """(Z, Y, X) in [0, 1]: all blood of a scan has one HU; what lies well below it, noise averaged, takes none."""
+    from scipy.ndimage import gaussian_filter
+
+    soft = ((canonical.hu > -20) & (canonical.hu < 110)).astype(np.float32)  # fat beside a vessel does not count
+    around = gaussian_filter(soft, 1.5)
+    calm = gaussian_filter(canonical.hu * soft, 1.5) / np.maximum(around, 1e-3)
+    nothing, sure = NO_BLOOD_HU
+    part = np.clip((calm - native + nothing) / (nothing - sure), 0, 1)
+    return np.where(around > 0.1, part, 1).astype(np.float32)
 
 
 def _brought_back(
