@@ -27,6 +27,7 @@ SLAB, OVERLAP = 64, 16  # canonical slices that are kept of a slab, and that it 
 BLOOD_SHARE = 0.8  # voxels above it tell what unenhanced blood is
 NATIVE_HU = (0.0, 80.0)  # of unenhanced blood; where nothing enhances, 40
 DOUBT = (0.1, 0.5)  # a share up to the first is nothing; from the second on it is what the network gives
+EXPECTED_HU = 39.0  # of unenhanced blood: the scan is shifted until its own lies there, and looked at again
 NO_BLOOD_HU = (30.0, 18.0)  # so far below the blood of the scan nothing is blood: effusion, fluid in the stomach
 SHIFTED_HU = (-8.0, 8.0)  # of the CT, for the uncertainty: calibrations differ by as much
 
@@ -66,13 +67,14 @@ def synthesise_shares(
         Cancelled: when the process was asked to stop.
     """
     canonical = to_canonical(hu, spacing_zyx)
-    shifts = (0.0, *SHIFTED_HU) if uncertainty else (0.0,)
     slabs = _slabs(len(canonical.hu))
-    readings = []
-    for number, shift in enumerate(shifts):
+    mixed = _Mixed(network, contrast.phase)
+    shifts = [0.0, 0.0, *(SHIFTED_HU if uncertainty else ())]  # the first only finds the blood
+
+    def read(number: int, shift: float) -> NDArray[np.float32]:
         shares = np.empty_like(canonical.hu)
         inputs = (_seen(canonical.hu[first:last] + np.float32(shift), windows) for first, last, _ in slabs)
-        found = predict(_Mixed(network, contrast.phase), inputs, compute, on_fallback, at_once=1, name="slab")
+        found = predict(mixed, inputs, compute, on_fallback, at_once=1, name="slab")
         for (first, _, kept), share in zip(slabs, found, strict=True):
             part = slice(kept.start - first, kept.stop - first)
             shares[kept] = share[part, : shares.shape[1], : shares.shape[2]].float().cpu().numpy()
@@ -80,7 +82,10 @@ def synthesise_shares(
             on_progress(min(len(hu) - 1, int(0.6 * done * len(hu))), len(hu))
             check_cancelled()
         shares[canonical.hu <= AIR_HU] = 0
-        readings.append(shares)
+        return shares
+
+    native = unenhanced_blood(canonical, read(0, 0.0))
+    readings = [read(number, EXPECTED_HU - native + shift) for number, shift in enumerate(shifts[1:], 1)]
     native = unenhanced_blood(canonical, readings[0])
     possible = may_be_blood(canonical, native)
     readings = [shares * possible for shares in readings]
