@@ -73,7 +73,7 @@ def test_a_simulated_pair_from_prepare_to_the_report(shared_data, tmp_path, caps
         write_image(tmp_path / f"{name}.nrrd", array, CTVolume(array, grid))
     cases = tmp_path / "cases.csv"
     cases.write_text("case_id,ncct,cect,scect\nsimulated,ncct.nrrd,cect.nrrd,out/simulated_sCECT.nrrd\n")
-    done = call(GENERATE, ["--cases", cases, "--output", tmp_path / "out", "--step", 4, "--device", "cpu"], capsys)
+    done = call(GENERATE, ["--cases", cases, "--output", tmp_path / "out", "--device", "cpu"], capsys)
     assert done.status == 0, done.err
     weights = shared_data / "lpips" / "alexnet_features.pth"
     arguments = ["--cases", cases, "--output", tmp_path / "report", "--lpips-weights", weights, "--slices", "all"]
