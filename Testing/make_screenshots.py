@@ -114,7 +114,6 @@ def generate_panel(path, folder):
     addCT(slicer.mrmlScene, volume, volume.hu, "Lung-Dx A0001")
     pictures = [(title, folder / f"{title}.png") for title in ("Idle", "Generating", "Done")]
     panel.choose(ui.inputSelector, "Lung-Dx A0001")
-    panel.choose(ui.qualityComboBox, "Preview: step 8")
     panel.screenshot(pictures[0][1])
     panel.click(ui.generateButton)
     panel.waitFor(lambda: ui.progressBar.value >= 16 or not at_work(), 1000)
