@@ -1,6 +1,7 @@
 """Shared fixtures. Keras, the oracle for the networks, runs on torch; nothing is downloaded."""
 
 import os
+from contextlib import suppress
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -10,6 +11,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+with suppress(ImportError):
+    import triton  # noqa: F401  # PyTorch imports it with its first optimiser; late, after other C libraries, it crashed
 
 import tree
 
