@@ -58,7 +58,7 @@ def synthesise_shares(
         hu: (Z, Y, X) in HU, Z from superior to inferior, at least one slice.
         spacing_zyx: mm.
         network: takes (N, C, Z, Y, X) in `windows`, gives logits as `ShareUNet` does.
-        uncertainty: also give the SD (HU) of the rise over the CT as it is and shifted by SHIFTED_HU.
+        uncertainty: also give the SD (HU) of the rise with the CT's blood at EXPECTED_HU and shifted by SHIFTED_HU.
         on_progress: called with the slices of the CT that are done, and that there are.
         on_fallback: called with a line for a person whenever memory forces smaller work.
 
@@ -68,10 +68,10 @@ def synthesise_shares(
     """
     canonical = to_canonical(hu, spacing_zyx)
     slabs = _slabs(len(canonical.hu))
-    mixed = _Mixed(network, contrast.phase)
+    arterial, wanted = (_Mixed(network, phase) for phase in ("arterial", contrast.phase))
     shifts = [0.0, 0.0, *(SHIFTED_HU if uncertainty else ())]  # the first only finds the blood
 
-    def read(number: int, shift: float) -> NDArray[np.float32]:
+    def read(mixed: nn.Module, number: int, shift: float) -> NDArray[np.float32]:
         shares = np.empty_like(canonical.hu)
         inputs = (_seen(canonical.hu[first:last] + np.float32(shift), windows) for first, last, _ in slabs)
         found = predict(mixed, inputs, compute, on_fallback, at_once=1, name="slab")
@@ -84,9 +84,10 @@ def synthesise_shares(
         shares[canonical.hu <= AIR_HU] = 0
         return shares
 
-    native = unenhanced_blood(canonical, read(0, 0.0))
-    readings = [read(number, EXPECTED_HU - native + shift) for number, shift in enumerate(shifts[1:], 1)]
-    native = unenhanced_blood(canonical, readings[0])
+    native = unenhanced_blood(canonical, read(arterial, 0, 0.0))
+    readings = [read(wanted, number, EXPECTED_HU - native + shift) for number, shift in enumerate(shifts[1:], 1)]
+    if contrast.phase == "arterial":  # in the others organs have high shares, too, or blood has low ones
+        native = unenhanced_blood(canonical, readings[0])
     possible = may_be_blood(canonical, native)
     readings = [shares * possible for shares in readings]
     return _brought_back(hu, canonical, readings, native, contrast.level_hu, on_progress)
